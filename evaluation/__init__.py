@@ -1,0 +1,1 @@
+"""Judges methods and results; never imported by retrieval, finetune or run.py."""

@@ -1,0 +1,252 @@
+"""python -m evaluation.prompt_variants: which training prompts teach the base to answer?
+
+Takes desks (draws from labelled files, or a folder with train.jsonl, val.jsonl and val_labels.jsonl), trains one adapter per
+variant and desk, answers the test rows with it, and compares each reply, as written and as a customer would get it (a draft
+that fails the check replaced by a stored reply), with the ideal one and with copying the first exemplar. All variants of a
+desk share its rows, vectors, votes and answering prompts. One JSON line per desk and variant goes to stdout, a table to stderr.
+
+What it does not know: facts, where a desk has no must-mention lists; then cosine to the ideal reply is all there is.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from evaluation.labels import Label, read_labels
+from finetune.base_model import BaseModel, load_base
+from finetune.lessons import EXEMPLARS, LessonPlan, make_lessons
+from finetune.lora import attach, detach, learning_rate, tune
+from finetune.prompt import prompt_writer
+from finetune.replies import Question, Reply, copy_reply, reply_room, write_replies
+from retrieval.desk import embed_desk
+from retrieval.encoder import Encoder, SentenceEncoder
+from retrieval.exemplars import reply_exemplars
+from retrieval.heldout import held_out_votes
+from retrieval.names import names_gate
+from retrieval.progress import say
+from retrieval.runtime import settle
+from retrieval.tickets import InputProblems, LabelledTicket, read_train, read_val
+from retrieval.voting import IntentPool, fit_pool
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row of the comparison; `plan` None is the base without an adapter."""
+
+    name: str
+    plan: LessonPlan | None
+    exemplar_tickets: bool = False
+
+
+VARIANTS = (
+    Variant("no LoRA", None),
+    Variant("own always", LessonPlan(own_share=1.0)),
+    Variant("own half", LessonPlan(own_share=0.5)),
+    Variant("own never", LessonPlan(own_share=0.0)),
+    Variant("own half, siblings else", LessonPlan(own_share=0.5, siblings=True)),
+    Variant("own always, with tickets", LessonPlan(own_share=1.0), exemplar_tickets=True),
+    Variant("own never, with tickets", LessonPlan(own_share=0.0), exemplar_tickets=True),
+    Variant("own never, 4 epochs", LessonPlan(own_share=0.0, epochs=4)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TestDesk:
+    """A desk with rows to be tested on, and all that its variants share."""
+
+    name: str
+    pool: IntentPool
+    questions: tuple[Question, ...]
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One variant on one desk; a list holds a figure for each test row."""
+
+    desk: str
+    variant: str
+    written: list[float]  # cosine of the reply as written to the ideal one
+    checked: list[float]  # cosine of the reply as a customer would get it
+    replaced: int
+    facts_met: int
+    facts: int
+    wrong_facts: int
+    seconds: float
+
+
+def draw(
+    rows: Sequence[LabelledTicket], *, intents: int, tests: int, seed: int
+) -> tuple[list[LabelledTicket], list[LabelledTicket]]:
+    """Two train rows of each drawn intent, and `tests` further rows of these intents."""
+    by_intent: dict[str, list[LabelledTicket]] = defaultdict(list)
+    for row in rows:
+        by_intent[row.intent].append(row)
+    able = sorted(intent for intent, found in by_intent.items() if len(found) >= 3)
+    generator = np.random.default_rng(seed)
+    train: list[LabelledTicket] = []
+    rest: list[LabelledTicket] = []
+    for intent in sorted(generator.choice(able, min(intents, len(able)), replace=False)):
+        order = [by_intent[intent][i] for i in generator.permutation(len(by_intent[intent]))]
+        train += order[:2]
+        rest += order[2:]
+    return train, [rest[i] for i in generator.permutation(len(rest))[:tests]]
+
+
+def prepare(
+    name: str, train: Sequence[LabelledTicket], tickets: Sequence[str], labels: Sequence[Label], encoder: Encoder
+) -> TestDesk:
+    """Embeds a desk, votes on its test tickets and chooses their exemplars."""
+    desk = embed_desk(train, encoder)
+    pool = fit_pool(desk, with_names=names_gate(desk, seed=0).passed)
+    votes = pool.vote(encoder.encode(tickets), tickets)
+    questions = tuple(
+        Question(
+            row_id=label.id,
+            ticket=ticket,
+            intent=desk.intents[votes.winners[i]],
+            exemplars=tuple(desk.rows[j] for j in reply_exemplars(desk, votes, i, count=EXEMPLARS)),
+        )
+        for i, (ticket, label) in enumerate(zip(tickets, labels, strict=True))
+    )
+    return TestDesk(name, pool, questions, tuple(labels))
+
+
+def answer(desk: TestDesk, variant: Variant, base: BaseModel, *, seed: int) -> list[Reply]:
+    """The replies of one variant to the test rows of a desk."""
+    writer = prompt_writer(base.tokenizer, base.window, exemplar_tickets=variant.exemplar_tickets)
+    room = reply_room(writer, desk.pool.desk.rows)
+    if variant.plan is None:
+        found = write_replies(desk.questions, base.model, base, writer, room=room)
+        return [found[question.row_id] for question in desk.questions]
+    lessons = make_lessons(desk.pool.desk, held_out_votes(desk.pool), writer, variant.plan, seed=seed)
+    adapted = attach(base, seed=seed)
+    try:
+        tune(adapted, lessons.epochs, rate=learning_rate(base), seed=seed, label=variant.name)
+        found = write_replies(desk.questions, adapted, base, writer, room=room)
+    finally:
+        detach(adapted)
+    return [found[question.row_id] for question in desk.questions]
+
+
+def measure(desk: TestDesk, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
+    """Compares replies with the ideal ones."""
+    ideal = encoder.encode([label.ideal_reply for label in desk.labels])
+    written = encoder.encode([reply.draft or reply.text for reply in replies])
+    checked = encoder.encode([reply.text for reply in replies])
+    pairs = list(zip(desk.labels, replies, strict=True))
+    return Measured(
+        desk=desk.name,
+        variant=variant,
+        written=[round(float(c), 4) for c in np.sum(ideal * written, axis=1)],
+        checked=[round(float(c), 4) for c in np.sum(ideal * checked, axis=1)],
+        replaced=sum(reply.source == "replaced" for reply in replies),
+        facts_met=sum(label.facts_met(reply.text) for label, reply in pairs),
+        facts=sum(len(label.must_mention) for label in desk.labels),
+        wrong_facts=sum(len(label.wrong_facts(reply.text)) for label, reply in pairs),
+        seconds=round(seconds, 1),
+    )
+
+
+def drawn_desks(paths: Sequence[Path], encoder: Encoder, options: argparse.Namespace) -> list[TestDesk]:
+    """Desks drawn from labelled files.
+
+    Raises:
+        InputProblems: a file is bad.
+    """
+    rows: list[LabelledTicket] = []
+    for number, path in enumerate(paths):
+        found, problems = read_train(path)
+        if problems:
+            raise InputProblems(problems)
+        rows += [replace(row, id=f"{number}:{row.id}") for row in found]
+    rows = [row for row in rows if len(row.ideal_reply.split()) <= options.max_reply_words]
+    desks = []
+    for seed in range(options.splits):
+        train, test = draw(rows, intents=options.intents, tests=options.tests, seed=seed)
+        labels = [Label(row.id, (row.intent,), row.ideal_reply, (), ()) for row in test]
+        desks.append(prepare(f"draw {seed}", train, [row.text for row in test], labels, encoder))
+    return desks
+
+
+def folder_desk(folder: Path, encoder: Encoder) -> TestDesk:
+    """The desk of a folder with train.jsonl, val.jsonl and val_labels.jsonl.
+
+    Raises:
+        InputProblems: a file is bad.
+    """
+    train, problems = read_train(folder / "train.jsonl")
+    val, more = read_val(folder / "val.jsonl")
+    if problems or more:
+        raise InputProblems([*problems, *more])
+    labels = read_labels(folder / "val_labels.jsonl")
+    return prepare(folder.name, train, [row.text for row in val], [labels[row.id] for row in val], encoder)
+
+
+def print_table(measured: Sequence[Measured]) -> None:
+    """A line per variant, over all desks; differences to copying are paired by row."""
+    table = Table(
+        "variant", "desks", "rows", "cosine written", "cosine checked", "minus copy", "replaced", "facts", "s per desk"
+    )
+    copied = {found.desk: found.checked for found in measured if found.variant == "copy"}
+    for name in dict.fromkeys(found.variant for found in measured):
+        own = [found for found in measured if found.variant == name]
+        differences = [a - b for found in own for a, b in zip(found.checked, copied[found.desk], strict=True)]
+        error = np.std(differences) / np.sqrt(len(differences))
+        table.add_row(
+            *(name, str(len(own)), str(len(differences))),
+            *(f"{np.mean(np.concatenate([getattr(found, which) for found in own])):.3f}" for which in ("written", "checked")),
+            f"{np.mean(differences):+.3f} ± {error:.3f}",
+            str(sum(found.replaced for found in own)),
+            f"{sum(found.facts_met for found in own)}/{sum(found.facts for found in own)}",
+            f"{np.mean([found.seconds for found in own]):.0f}",
+        )
+    Console(stderr=True).print(table)
+
+
+def main() -> int:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation.prompt_variants", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--draw-from", type=Path, nargs="+", default=[], help="JSONL files of train rows to draw desks from")
+    parser.add_argument(
+        "--desk", type=Path, nargs="+", default=[], help="folders with train.jsonl, val.jsonl, val_labels.jsonl"
+    )
+    parser.add_argument("--base-model", default="auto", help="as for run.py")
+    parser.add_argument("--splits", type=int, default=3, help="draws")
+    parser.add_argument("--intents", type=int, default=12, help="intents per draw, two train rows each")
+    parser.add_argument("--tests", type=int, default=16, help="test rows per draw")
+    parser.add_argument("--max-reply-words", type=int, default=80, help="leave out rows with longer replies")
+    parser.add_argument("--only", nargs="+", default=[v.name for v in VARIANTS], help="names of variants (default: all)")
+    options = parser.parse_args()
+    settle()
+    encoder, base = SentenceEncoder(None), load_base(options.base_model)
+    measured: list[Measured] = []
+    try:
+        desks = [folder_desk(folder, encoder) for folder in options.desk]
+        desks += drawn_desks(options.draw_from, encoder, options) if options.draw_from else []
+    except InputProblems as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        return 2
+    for seed, desk in enumerate(desks):
+        measured.append(measure(desk, "copy", [copy_reply(question) for question in desk.questions], encoder, 0.0))
+        for variant in (variant for variant in VARIANTS if variant.name in options.only):
+            began = time.monotonic()
+            replies = answer(desk, variant, base, seed=seed)
+            measured.append(measure(desk, variant.name, replies, encoder, time.monotonic() - began))
+            say(f"{desk.name}, {variant.name}: {measured[-1].seconds:.0f} s, {measured[-1].facts_met} facts")
+            print(json.dumps(asdict(measured[-1])), flush=True)
+    print_table(measured)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Everything that touches the language model: prompts, the adapter, generation, checks, gates."""

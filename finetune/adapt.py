@@ -1,0 +1,134 @@
+"""The whole course of the language model: lessons, evidence, gate, final adapter.
+
+First two throw-away adapters give the evidence (`crossfit`), then the final adapter learns from all rows, and the reply gate
+says whether new tickets get generated or copied replies. The final adapter is trained either way: it is a result of its own.
+
+How much is learnt follows from the rows and the base alone (`MOST_TAUGHT`); the deadlines are a brake for slow machines, and
+a run that was braked says so.
+
+What it does not know: new tickets.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from peft import PeftModel
+
+from finetune.base_model import BaseModel
+from finetune.crossfit import CrossFit, cross_fit
+from finetune.gates import reply_gate
+from finetune.lessons import LessonPlan, make_lessons
+from finetune.lora import NoAdapter, Tuning, attach, completion_losses, detach, learning_rate, tune
+from finetune.prompt import Example, PromptWriter, prompt_writer
+from finetune.replies import copy_reply, reply_room
+from retrieval.curate import representative_rows
+from retrieval.encoder import Encoder
+from retrieval.gate import Gate
+from retrieval.heldout import held_out_votes
+from retrieval.voting import IntentPool, fit_pool
+
+MOST_TAUGHT = 120  # rows: four passes over them (two of cross-fitting) fit into the budget on two cores
+MOST_TAUGHT_LARGE = 400  # rows, for a base that has a GPU
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """`time.monotonic()` at which cross-fitting and the final training stop."""
+
+    evidence: float
+    training: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """A base with its adapter, and what is known about it.
+
+    Attributes:
+        model: the base through its adapter; None if training diverged.
+        writer: of its prompts.
+        room: most tokens of a reply.
+        tuning: the final run.
+        val_loss: cross-fitted completion loss, nats per token.
+        gate: whether to generate.
+        warnings: a sentence each.
+        braked: whether a deadline decided anything.
+    """
+
+    model: PeftModel | None
+    writer: PromptWriter
+    room: int
+    tuning: Tuning | None
+    val_loss: float
+    gate: Gate
+    warnings: tuple[str, ...]
+    braked: bool
+
+
+def adapt(pool: IntentPool, base: BaseModel, encoder: Encoder, *, plan: LessonPlan, seed: int, deadlines: Deadlines) -> Adapted:
+    """Trains and judges an adapter for this desk.
+
+    Args:
+        pool: over all rows.
+        base: without an adapter.
+        encoder: measures how near a reply is to the ideal one.
+        plan: of the lessons.
+        seed: of everything random.
+        deadlines: the brake.
+    """
+    taught = _taught_pool(pool, base)
+    votes = held_out_votes(taught)
+    writer = prompt_writer(base.tokenizer, base.window)
+    lessons = make_lessons(taught.desk, votes, writer, plan, seed=seed)
+    warnings = [f"rows too long to learn from: {', '.join(lessons.too_long)}"] if lessons.too_long else []
+    if len(taught.desk.rows) < len(pool.desk.rows):
+        warnings.append(f"the adapter learns from {len(taught.desk.rows)} of {len(pool.desk.rows)} rows, retrieval from all")
+    room = reply_room(writer, taught.desk.rows)
+    try:
+        if not lessons.epochs[0]:
+            raise NoAdapter("no row is short enough to learn from")
+        evidence = cross_fit(taught, votes, base, writer, plan, seed=seed, deadline=deadlines.evidence)
+        model, tuning = _final_adapter(base, lessons.epochs, seed=seed, deadline=deadlines.training)
+    except NoAdapter as error:
+        gate = Gate("replies", False, "copy", None, 0, None, f"no adapter: {error}")
+        return Adapted(None, writer, room, None, 0.0, gate, (*warnings, f"no adapter was kept: {error}"), braked=False)
+    gate = _judged(evidence, tuning, encoder, base, {row.id: row.ideal_reply for row in taught.desk.rows}, seed=seed)
+    val_loss = float(np.mean(evidence.losses)) if evidence.losses else _loss_of_base(model, lessons.epochs[0])
+    if not evidence.losses:
+        warnings.append("val_loss is the base's own loss: nothing could be held out")
+    braked = not (evidence.complete and tuning.finished)
+    return Adapted(model, writer, room, tuning, val_loss, gate, tuple(warnings), braked)
+
+
+def _taught_pool(pool: IntentPool, base: BaseModel) -> IntentPool:
+    chosen = representative_rows(pool.desk, at_most=MOST_TAUGHT_LARGE if base.large else MOST_TAUGHT)
+    if len(chosen) == len(pool.desk.rows):
+        return pool
+    return fit_pool(pool.desk.keep(chosen), with_names=pool.with_names, weights=pool.weights)
+
+
+def _final_adapter(
+    base: BaseModel, epochs: Sequence[Sequence[Example]], *, seed: int, deadline: float
+) -> tuple[PeftModel, Tuning]:
+    model = attach(base, seed=seed)
+    try:
+        return model, tune(model, epochs, rate=learning_rate(base), seed=seed, deadline=deadline)
+    except NoAdapter:
+        detach(model)
+        raise
+
+
+def _judged(evidence: CrossFit, tuning: Tuning, encoder: Encoder, base: BaseModel, ideal: dict[str, str], *, seed: int) -> Gate:
+    if not evidence.complete or not (tuning.finished or base.large):
+        return reply_gate([], large=base.large and evidence.complete, seed=seed)
+    asked = evidence.questions
+    wanted = encoder.encode([ideal[question.row_id] for question in asked])
+    written = encoder.encode([evidence.replies[question.row_id].text for question in asked])
+    copied = encoder.encode([copy_reply(question).text for question in asked])
+    differences = np.sum(wanted * written, axis=1) - np.sum(wanted * copied, axis=1)
+    return reply_gate([float(difference) for difference in differences], large=base.large, seed=seed)
+
+
+def _loss_of_base(model: PeftModel, examples: Sequence[Example]) -> float:
+    with model.disable_adapter():
+        return float(np.mean(completion_losses(model, examples)))

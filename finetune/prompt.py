@@ -1,0 +1,186 @@
+"""Exemplars and a ticket become token ids; the only place that knows what a prompt looks like.
+
+    system     the rules
+    user       the stored replies that retrieval chose, best last; then the ticket
+    assistant  "intent: NAME\\nreply:" is given, the model writes the rest and ends its turn
+
+Training and answering call the same function. Prompt and completion are tokenised apart and joined, so that the border of
+the loss is exact wherever a tokenizer would have merged across it (trl#5213), and the loss is masked by position, because
+the padding token may be the end token. Rows that are too long lose exemplars first, then the middle of the ticket, never
+the completion.
+
+A ticket is text and stays text: `<|im_end|>` written by a customer is tokenised as those ten characters.
+
+What it does not know: which exemplars are good, and anything about training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from retrieval.tickets import LabelledTicket
+
+RULES = (
+    "You answer support tickets of one product. Write the reply in the words of the stored replies, "
+    "and use only facts that stand in the stored replies or in the ticket."
+)
+# For a base without a chat template: its turns are paragraphs.
+PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
+FEWEST_TICKET_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A training row: token ids of which the last `supervised` carry the loss."""
+
+    row_id: str
+    ids: tuple[int, ...]
+    supervised: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A ticket ready to be answered: token ids up to `reply:` and how many exemplars found room."""
+
+    row_id: str
+    ids: tuple[int, ...]
+    exemplars: int
+
+
+class RowTooLong(Exception):
+    """A reply leaves no room for its ticket in the base's window; the message names the row."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptWriter:
+    """Writes prompts for one tokenizer; made by `prompt_writer`.
+
+    Attributes:
+        tokenizer: of the base.
+        window: tokens that prompt and completion may take together.
+        end_id: the token that ends an assistant's turn.
+        controls: the added tokens that are not white space, by id; none of them may come from user text.
+        exemplar_tickets: whether an exemplar shows the ticket that it answered, too.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    window: int
+    end_id: int
+    controls: dict[int, str]
+    exemplar_tickets: bool = False
+
+    def prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, room: int) -> Prompt:
+        """The prompt for a ticket, with `room` tokens of the window left for the reply.
+
+        Args:
+            row_id: for messages.
+            ticket: the customer's words.
+            exemplars: best first; the last of them go when the prompt is too long.
+            intent: what the reply is prefilled with.
+            room: tokens to leave free.
+
+        Raises:
+            RowTooLong: not even a stump of the ticket fits.
+        """
+        for count in range(len(exemplars), -1, -1):
+            ids = self._ids(ticket, exemplars[:count], intent)
+            if len(ids) + room <= self.window:
+                return Prompt(row_id, tuple(ids), count)
+        keep = len(ticket)
+        while keep > FEWEST_TICKET_CHARACTERS:
+            keep = min(keep * 3 // 4, int(keep * (self.window - room) / len(ids)))
+            half = max(keep // 2, 1)
+            ids = self._ids(f"{ticket[:half]} … {ticket[-half:]}", (), intent)
+            if len(ids) + room <= self.window:
+                return Prompt(row_id, tuple(ids), 0)
+        raise RowTooLong(f"row {row_id} leaves no room for its ticket in a window of {self.window} tokens")
+
+    def example(self, row: LabelledTicket, exemplars: Sequence[LabelledTicket], *, reply: str | None = None) -> Example:
+        """A training row: the prompt and the reply (the row's own unless another is given), end of turn included.
+
+        Raises:
+            RowTooLong: the reply leaves no room for the ticket.
+        """
+        completion = [*self._plain_ids(f" {reply or row.ideal_reply}"), self.end_id]
+        prompt = self.prompt(row.id, row.text, exemplars, intent=row.intent, room=len(completion))
+        return Example(row.id, (*prompt.ids, *completion), len(completion))
+
+    def completion_length(self, reply: str) -> int:
+        """Tokens of a reply with its end."""
+        return len(self._plain_ids(f" {reply}")) + 1
+
+    def _ids(self, ticket: str, exemplars: Sequence[LabelledTicket], intent: str) -> list[int]:
+        user = f"Stored replies:\n\n{self._stored(exemplars)}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
+        prompt = self._render([{"role": "system", "content": RULES}, {"role": "user", "content": user}])
+        return prompt + self._plain_ids(f"intent: {intent}\nreply:")
+
+    def _stored(self, exemplars: Sequence[LabelledTicket]) -> str:
+        asked = [f"ticket: {row.text}\n" if self.exemplar_tickets else "" for row in exemplars]
+        shown = [
+            f"{ticket}intent: {row.intent}\nreply: {row.ideal_reply}" for ticket, row in zip(asked, exemplars, strict=True)
+        ]
+        return "\n\n".join(reversed(shown))  # best last, next to the ticket
+
+    def _render(self, messages: list[dict[str, str]]) -> list[int]:
+        """Messages -> ids; control tokens inside of messages become text, and the result is checked for that."""
+        ids = self._template(messages)
+        blank = self._template([{**message, "content": "x"} for message in messages])
+        if self._control_count(ids) != self._control_count(blank):
+            # An added token that is not special and not in the template, which transformers lets through.
+            ids = self._template([{**message, "content": self._split(message["content"])} for message in messages])
+        return ids
+
+    def _template(self, messages: list[dict[str, str]]) -> list[int]:
+        try:
+            ids = _templated(self.tokenizer, messages, tokenize=True)
+        except TemplateError:  # a template that knows no system turn: its rules go into the user's
+            rules, user = messages
+            folded = {"role": "user", "content": f"{rules['content']}\n\n{user['content']}"}
+            ids = _templated(self.tokenizer, [folded], tokenize=True)
+        return [int(i) for i in ids]
+
+    def _plain_ids(self, text: str) -> list[int]:
+        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        if self._control_count(ids):
+            ids = self.tokenizer.encode(self._split(text), add_special_tokens=False, split_special_tokens=True)
+        return list(ids)
+
+    def _control_count(self, ids: Sequence[int]) -> int:
+        return sum(i in self.controls for i in ids)
+
+    def _split(self, text: str) -> str:
+        """The text with a space inside of every literal control token."""
+        for content in self.controls.values():
+            text = text.replace(content, f"{content[:1]} {content[1:]}")
+        return text
+
+
+def prompt_writer(tokenizer: PreTrainedTokenizerBase, window: int, *, exemplar_tickets: bool = False) -> PromptWriter:
+    """A writer for this tokenizer: finds its control tokens and the one that ends a turn."""
+    added = sorted(tokenizer.added_tokens_decoder.items())
+    controls = {number: token.content for number, token in added if token.content.strip(" \n\t▁")}
+    return PromptWriter(tokenizer, window, _end_of_turn(tokenizer, controls), controls, exemplar_tickets)
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase, controls: dict[int, str]) -> int:
+    """The first control token after an assistant's words in this template (Gemma's is not its end-of-text)."""
+    talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "MARK"}]
+    tail = _templated(tokenizer, talk, tokenize=False).rpartition("MARK")[2]
+    found = (i for i in tokenizer.encode(tail, add_special_tokens=False) if i in controls)
+    return int(next(found, tokenizer.eos_token_id))
+
+
+def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, tokenize: bool) -> Any:
+    """The chat template's ids for a prompt, or its text for a finished talk."""
+    return tokenizer.apply_chat_template(
+        messages,
+        chat_template=None if tokenizer.chat_template else PLAIN_TEMPLATE,
+        tokenize=tokenize,
+        add_generation_prompt=tokenize,
+        sanitize_control_tokens=tokenize,
+        return_dict=False,  # transformers 5 returns a dict otherwise, whose len() is 2 (trl#6105)
+        enable_thinking=False,
+    )

@@ -1,0 +1,107 @@
+"""From a lookup to a reply: copied from the desk, or written by the model and checked.
+
+What it does not know: which of the two is better here (`gates.reply_gate`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from finetune.base_model import BaseModel
+from finetune.generate import Generation, generate
+from finetune.grounding import findings
+from finetune.prompt import Prompt, PromptWriter, RowTooLong
+from retrieval.tickets import LabelledTicket
+
+Source = Literal["copied", "generated", "replaced"]
+ROOM_FACTOR = 1.25  # a reply may be this much longer than the longest stored one
+MOST_ROOM = 320  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A ticket to be answered from exemplars: all that a reply is made of."""
+
+    row_id: str
+    ticket: str
+    intent: str
+    exemplars: tuple[LabelledTicket, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer and where it came from.
+
+    Attributes:
+        text: the answer.
+        source: copied (a stored reply, by plan), generated, or replaced (generated, but it failed the check).
+        findings: what the check found.
+        draft: the rejected reply, empty if none was.
+        tokens: that the model read and wrote.
+        seconds: that the model took.
+    """
+
+    text: str
+    source: Source
+    findings: tuple[str, ...] = ()
+    draft: str = ""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+def reply_room(writer: PromptWriter, rows: Sequence[LabelledTicket]) -> int:
+    """Tokens a reply may take: a quarter more than the longest stored reply, within the window's half."""
+    longest = max(writer.completion_length(row.ideal_reply) for row in rows)
+    return min(int(ROOM_FACTOR * longest), MOST_ROOM, writer.window // 2)
+
+
+def copy_reply(question: Question) -> Reply:
+    """The stored reply that retrieval ranks first."""
+    return Reply(question.exemplars[0].ideal_reply, "copied")
+
+
+def write_replies(
+    questions: Sequence[Question],
+    model: torch.nn.Module,
+    base: BaseModel,
+    writer: PromptWriter,
+    *,
+    room: int,
+    deadline: float = math.inf,
+    label: str = "write replies",
+) -> dict[str, Reply]:
+    """Generates, checks, and replaces what fails; a question that finds no room or no time is copied.
+
+    Args:
+        questions: ids unique.
+        model: the base or the base with its adapter.
+        base: for its tokenizer.
+        writer: the one that wrote the training prompts.
+        room: most tokens of a reply.
+        deadline: `time.monotonic()` after which no further batch is begun.
+        label: for the progress bar.
+    """
+    prompts = {q.row_id: prompt for q in questions if (prompt := _prompt(q, writer, room))}
+    written = generate(model, base, list(prompts.values()), end_id=writer.end_id, room=room, deadline=deadline, label=label)
+    return {question.row_id: _checked(question, prompts, written) for question in questions}
+
+
+def _prompt(question: Question, writer: PromptWriter, room: int) -> Prompt | None:
+    try:
+        return writer.prompt(question.row_id, question.ticket, question.exemplars, intent=question.intent, room=room)
+    except RowTooLong:
+        return None
+
+
+def _checked(question: Question, prompts: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
+    if question.row_id not in written:
+        return copy_reply(question)
+    draft = written[question.row_id]
+    shown = question.exemplars[: prompts[question.row_id].exemplars]
+    found = findings(draft.text, [*(row.ideal_reply for row in shown), question.ticket], ended=draft.ended)
+    if found:
+        return Reply(question.exemplars[0].ideal_reply, "replaced", found, draft.text, draft.tokens, draft.seconds)
+    return Reply(draft.text, "generated", (), "", draft.tokens, draft.seconds)

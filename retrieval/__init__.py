@@ -1,0 +1,1 @@
+"""Everything that needs no language model: tickets, vectors, votes, exemplars."""

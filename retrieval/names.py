@@ -1,0 +1,49 @@
+"""Do the intent names describe their rows?
+
+A name such as `billing.seat_question` is worth three to seven points of accuracy at 30 rows; names that mean nothing
+(`class_07`, or shuffled ones) cost 22 to 37 points if they are believed. So they are tested first.
+
+What it does not know: single wrong names. Half-wrong names pass, because the other half is right.
+"""
+
+from itertools import permutations
+from math import factorial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.desk import Desk, unit
+from retrieval.gate import Gate
+
+RANDOM_ORDERS = 500
+P_VALUE = 0.05
+
+
+def names_gate(desk: Desk, *, seed: int) -> Gate:
+    """Keeps the names if rows lie nearer to their own intent's name than chance would have it.
+
+    The mean cosine of each row with its own name (both centred) against re-assignments of the names: all of them for up to
+    five intents, `RANDOM_ORDERS` random ones beyond. With three intents or fewer p <= .05 cannot be reached, and being the
+    best of all assignments is enough. On 80 draws true names were kept 80 times, shuffled ones once (the plan of record).
+    """
+    centred_rows = unit(desk.tickets - desk.tickets.mean(axis=0))
+    cosines = centred_rows @ unit(desk.names - desk.names.mean(axis=0)).T  # (n, c)
+    own = _fit(cosines, desk, np.arange(len(desk.intents)))
+    others = _orders(len(desk.intents), seed=seed)
+    as_good = sum(_fit(cosines, desk, order) >= own for order in others)
+    p_value = (1 + as_good) / (1 + len(others))
+    kept = p_value <= P_VALUE or (1 < len(desk.intents) <= 3 and not as_good)
+    why = f"rows lie near their own intent's name: p = {p_value:.3f} over {len(others)} re-assignments"
+    return Gate("intent names", kept, "used" if kept else "ignored", own, len(desk.rows), None, why)
+
+
+def _fit(cosines: NDArray[np.float32], desk: Desk, order: NDArray[np.int64]) -> float:
+    return float(cosines[np.arange(len(desk.rows)), order[desk.intent_of]].mean())
+
+
+def _orders(count: int, *, seed: int) -> list[NDArray[np.int64]]:
+    """Re-assignments of so many names, the true one left out."""
+    if factorial(min(count, 6)) <= RANDOM_ORDERS:
+        return [np.array(order) for order in permutations(range(count))][1:]
+    generator = np.random.default_rng(seed)
+    return [generator.permutation(count) for _ in range(RANDOM_ORDERS)]

@@ -1,0 +1,52 @@
+"""The files and folders of a run, checked before anything is loaded: a run must not fail at its last step, nor eat its input.
+
+What it does not know: what stands in the files (`tickets`).
+"""
+
+import os
+from pathlib import Path
+
+# Names that a run writes into its weights folder.
+WRITTEN = (
+    *("adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
+    *("train.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl", "run.json"),
+)
+
+
+def place_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
+    """What is wrong with the places to write to, a sentence each."""
+    found = [*_folder_problems(weights), *_output_problems(output, weights)]
+    own = {(weights / name).resolve() for name in WRITTEN}
+    for option, path in (("--train", train), ("--val", val)):
+        if path.resolve() == output.resolve():
+            found.append(f"--output {output}: found the file of {option}, expected another file")
+        if path.resolve() in own:
+            found.append(
+                f"--weights {weights}: {path.name} of {option} stands in it and would be replaced, expected another folder"
+            )
+    if output.resolve() in own:
+        found.append(f"--output {output}: the run writes a file of that name into --weights, expected another name")
+    return found
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    """A folder can be used if it is one, or if its nearest ancestor that exists is one and lets us write."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        return [f"--weights {folder}: found the file {nearest}, expected a folder or a name for a new one"]
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return [f"--weights {folder}: found no permission to write in {nearest}, expected a folder that can be made"]
+    return []
+
+
+def _output_problems(output: Path, weights: Path) -> list[str]:
+    parent = output.absolute().parent
+    if output.is_dir():
+        return [f"--output {output}: found a folder, expected a file"]
+    if parent.resolve() == weights.resolve():  # it will be there
+        return []
+    if not parent.is_dir():
+        return [f"--output {output}: found no folder {output.parent}, expected one that exists"]
+    if not os.access(parent, os.W_OK | os.X_OK):
+        return [f"--output {output}: found no permission to write in {output.parent}, expected a folder that can be written to"]
+    return []

@@ -1,0 +1,47 @@
+"""The retrieval part of a weights folder: rows, vectors, FAISS index. Saved by a run, loaded by whoever looks into one.
+
+    train.jsonl        the train rows as they were given
+    desk.safetensors   the vectors of tickets, replies and intent names
+    tickets.faiss      the index over the centred ticket vectors
+
+What it does not know: the adapter and the record of the run, which lie beside these.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from retrieval.desk import Desk
+from retrieval.files import share, write_jsonl
+from retrieval.index import VectorIndex
+from retrieval.tickets import InputProblems, read_train
+
+ROWS, VECTORS, INDEX = "train.jsonl", "desk.safetensors", "tickets.faiss"
+
+
+def save_desk(desk: Desk, index: VectorIndex, folder: Path) -> None:
+    """Writes rows, vectors and index."""
+    rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in desk.rows)
+    write_jsonl(folder / ROWS, rows)
+    save_file({"tickets": desk.tickets, "replies": desk.replies, "names": desk.names}, folder / VECTORS)
+    share(folder / VECTORS)
+    index.save(folder / INDEX)
+
+
+def load_desk(folder: Path) -> Desk:
+    """Reads a desk back.
+
+    Raises:
+        InputProblems: the folder is not one that a run wrote.
+    """
+    rows, problems = read_train(folder / ROWS)
+    if not (folder / VECTORS).is_file():
+        problems.append(f"{folder / VECTORS}: found no such file, expected a weights folder that run.py wrote")
+    if problems:
+        raise InputProblems(problems)
+    intents = tuple(sorted({row.intent for row in rows}))
+    vectors = load_file(folder / VECTORS)
+    intent_of = np.array([intents.index(row.intent) for row in rows], dtype=np.int64)
+    return Desk(rows, intents, intent_of, vectors["tickets"], vectors["replies"], vectors["names"])

@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import pytest
+
+from finetune.adapt import Deadlines, adapt
+from finetune.crossfit import cross_fit, judged_questions
+from finetune.gates import FEWEST, reply_gate
+from finetune.lessons import LessonPlan
+from finetune.prompt import prompt_writer
+from finetune.replies import Question, copy_reply, write_replies
+from retrieval.heldout import held_out_votes
+from retrieval.voting import fit_pool
+from tests.fakes import ROWS, HashEncoder, base, desk, row
+
+NEVER = Deadlines(float("inf"), float("inf"))
+ONE_PASS = LessonPlan(epochs=1)
+
+
+def test_replies_are_generated_where_that_is_no_worse() -> None:
+    gate = reply_gate([0.01, -0.01] * 10, large=False, seed=0)
+    assert (gate.passed, gate.decision, gate.n) == (True, "generate", 20)
+    assert gate.interval is not None
+    assert gate.interval[0] < gate.evidence < gate.interval[1]  # type: ignore[operator]
+
+
+def test_replies_are_copied_where_generating_is_worse() -> None:
+    gate = reply_gate([-0.2, 0.05] * 10, large=True, seed=0)
+    assert (gate.passed, gate.decision) == (False, "copy")
+
+
+@pytest.mark.parametrize(("large", "decision"), [(True, "generate"), (False, "copy")])
+def test_with_too_few_rows_the_size_of_the_base_decides_and_the_record_says_untested(large: bool, decision: str) -> None:
+    gate = reply_gate([0.5] * (FEWEST - 1), large=large, seed=0)
+    assert (gate.decision, gate.interval) == (decision, None)
+    assert "untested" in gate.why
+
+
+def test_a_judged_row_is_absent_from_its_exemplars_and_single_rows_are_not_judged() -> None:
+    rows = (*ROWS, row(7, "audit log please", "security.audit", "See the log."))
+    pool = fit_pool(desk(rows), with_names=True)
+    questions = judged_questions(pool.desk, held_out_votes(pool), ONE_PASS, pool.desk.intent_of * 0 + range(7))
+    assert [question.row_id for question in questions] == [r.id for r in ROWS]
+    assert all(question.row_id not in [e.id for e in question.exemplars] for question in questions)
+
+
+def test_cross_fitting_judges_every_row_once_and_leaves_the_base_as_it_was() -> None:
+    tiny, pool = base(), fit_pool(desk(), with_names=True)
+    before = {name: weight.clone() for name, weight in tiny.model.state_dict().items()}
+    votes, writer = held_out_votes(pool), prompt_writer(tiny.tokenizer, tiny.window)
+    found = cross_fit(pool, votes, tiny, writer, ONE_PASS, seed=0, deadline=float("inf"))
+    assert len(found.losses) == len(ROWS)
+    assert set(found.replies) == {r.id for r in ROWS}
+    assert {name: weight.tolist() for name, weight in tiny.model.state_dict().items()} == {
+        n: w.tolist() for n, w in before.items()
+    }
+
+
+def test_too_little_evidence_copies_with_a_small_base_and_the_adapter_is_there_all_the_same() -> None:
+    adapted = adapt(fit_pool(desk(), with_names=True), base(), HashEncoder(), plan=ONE_PASS, seed=0, deadlines=NEVER)
+    assert adapted.model is not None
+    assert adapted.tuning is not None
+    assert (adapted.gate.decision, adapted.braked) == ("copy", False)
+    assert adapted.val_loss > 0
+
+
+def test_one_row_cannot_be_held_out_and_the_record_says_whose_loss_it_is() -> None:
+    adapted = adapt(fit_pool(desk(ROWS[:1]), with_names=False), base(), HashEncoder(), plan=ONE_PASS, seed=0, deadlines=NEVER)
+    assert any("base's own loss" in warning for warning in adapted.warnings)
+    assert adapted.val_loss > 0
+
+
+def test_a_struck_deadline_is_reported() -> None:
+    past = Deadlines(0.0, 0.0)
+    adapted = adapt(fit_pool(desk(), with_names=True), base(), HashEncoder(), plan=ONE_PASS, seed=0, deadlines=past)
+    assert (adapted.braked, adapted.gate.passed) == (True, False)
+
+
+def test_no_row_short_enough_means_no_adapter_and_copies() -> None:
+    rows = tuple(replace(r, ideal_reply="z" * 900) for r in ROWS)
+    pool = fit_pool(desk(rows), with_names=True)
+    adapted = adapt(pool, base(window=700), HashEncoder(), plan=ONE_PASS, seed=0, deadlines=NEVER)
+    assert (adapted.model, adapted.tuning, adapted.gate.decision) == (None, None, "copy")
+    assert any("no adapter was kept" in warning for warning in adapted.warnings)
+
+
+def test_a_draft_that_fails_the_check_is_replaced_by_the_first_exemplars_reply() -> None:
+    tiny = base()
+    writer = prompt_writer(tiny.tokenizer, tiny.window)
+    question = Question("v", "why?", "billing.seat", ROWS[:2])
+    reply = write_replies([question], tiny.model, tiny, writer, room=6)["v"]  # random weights never end a turn
+    assert (reply.source, reply.text) == ("replaced", ROWS[0].ideal_reply)
+    assert "it never ended" in reply.findings
+    assert reply.tokens > 0
+
+
+def test_a_question_without_room_or_time_is_copied() -> None:
+    tiny = base()
+    question = Question("v", "why? " * 50, "billing.seat", ROWS[:2])
+    small = prompt_writer(tiny.tokenizer, 100)
+    assert write_replies([question], tiny.model, tiny, small, room=60)["v"] == copy_reply(question)
+    writer = prompt_writer(tiny.tokenizer, tiny.window)
+    assert write_replies([question], tiny.model, tiny, writer, room=6, deadline=0.0)["v"] == copy_reply(question)

@@ -1,0 +1,60 @@
+import pytest
+
+from finetune.grounding import findings
+
+SOURCE = (
+    "Open Settings → Members → Guests and press “Add guest”. It takes 15 minutes, costs $1,200 or 5 % a year, "
+    "see https://n.example/help or write to help@n.example, {{Order Number}}."
+)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        SOURCE,
+        "Go to Settings > Members, then wait 15 minutes.",
+        "Write to HELP@n.example.",
+        "1. Open the page.\n2. Press it.",
+        "It costs $1,200.",
+        "A 15-minute wait.",
+    ],
+)
+def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
+    assert findings(reply, [SOURCE]) == ()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("It takes 20 minutes.", "duration 20 minute"),
+        ("It takes 15 days.", "duration 15 day"),
+        ("It costs $1.", "number $1"),
+        ("It costs $1,201.", "number $1,201"),
+        ("See https://n.example/other.", "URL https://n.example/other"),
+        ("Write to sales@n.example.", "address sales@n.example"),
+        ("Open Settings → Billing.", "UI step settings → billing"),
+        ("Open Members → Settings.", "UI step members → settings"),
+        ("Press “Remove guest”.", "quoted name remove guest"),
+        ("Dear [customer name], yes.", "placeholder [customer name]"),
+        ("Your order {{Order Id}} is fine.", "placeholder {{order id}}"),
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("Yes it is lost. Yes it is lost.", 'repeats "'),
+        ("Open it.\n\nintent: a.b\nreply: Open it.", "prompt's form"),
+    ],
+)
+def test_what_stands_in_no_source_is_found(reply: str, said: str) -> None:
+    assert any(said in finding for finding in findings(reply, [SOURCE])), findings(reply, [SOURCE])
+
+
+def test_the_ticket_is_a_source_and_so_is_each_exemplar() -> None:
+    assert findings("Order 77 is on its way, 3 days left.", ["3 days", "where is order 77?"]) == ()
+
+
+def test_a_run_of_words_that_a_source_repeats_too_may_be_repeated() -> None:
+    twice = "Go to the page. Then go to the page again."
+    assert findings(twice, [twice]) == ()
+
+
+def test_a_reply_that_was_cut_never_passes() -> None:
+    assert findings("Open Settings → Members", [SOURCE], ended=False) == ("it never ended",)

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+
+from retrieval.places import place_problems
+
+
+def problems(tmp_path: Path, **places: str) -> str:
+    paths = {"train": "t.jsonl", "val": "v.jsonl", "weights": "w", "output": "r.json"} | places
+    return " | ".join(place_problems(**{name: tmp_path / path for name, path in paths.items()}))
+
+
+@pytest.mark.parametrize("places", [{}, {"output": "w/results.json"}, {"weights": "deep/er/w"}])
+def test_good_places_have_no_problems_and_nothing_is_made(tmp_path: Path, places: dict[str, str]) -> None:
+    assert problems(tmp_path, **places) == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ({"output": "."}, "found a folder, expected a file"),
+        ({"output": "none/r.json"}, "found no folder"),
+        ({"output": "t.jsonl"}, "found the file of --train"),
+        ({"weights": "file"}, "found the file"),
+        ({"weights": "file/w"}, "found the file"),
+        ({"weights": "w", "output": "w/run.json"}, "the run writes a file of that name"),
+        ({"weights": ".", "train": "train.jsonl"}, "would be replaced"),
+    ],
+)
+def test_bad_places_are_named(tmp_path: Path, places: dict[str, str], said: str) -> None:
+    (tmp_path / "file").touch()
+    assert said in problems(tmp_path, **places)

@@ -1,0 +1,173 @@
+"""The command as a user types it, without the embedded language model: bad input, retrieval alone, a folder as base."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import run
+from tests.fakes import save_base
+
+ROOT = Path(__file__).parent.parent
+GOOD = {"id": "a", "ticket": "do guests need a seat", "intent": "billing.seat", "ideal_reply": "Guests need no seat."}
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def arguments(folder: Path, **options: object) -> list[str]:
+    chosen = {
+        "train": folder / "train.jsonl",
+        "val": folder / "val.jsonl",
+        "weights": folder / "weights",
+        "output": folder / "results.json",
+        "base-model": "none",
+    } | {name.replace("_", "-"): value for name, value in options.items()}
+    return [text for name, value in chosen.items() for text in (f"--{name}", str(value))]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "train.jsonl", GOOD)
+    write(tmp_path / "val.jsonl", {"id": "v", "ticket": "guest seats?"})
+    return tmp_path
+
+
+def check_result(path: Path, ids: list[str], intents: set[str]) -> dict[str, Any]:
+    """The contract of the output, on any run."""
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    assert list(result) == ["training", "predictions"]
+    assert list(result["training"]) == ["steps", "train_loss", "val_loss", "wall_clock_s"]
+    assert [list(row) for row in result["predictions"]] == [
+        ["id", "prediction", "predicted_intent", "latency_ms", "tokens_used"]
+    ] * len(ids)
+    assert [row["id"] for row in result["predictions"]] == ids
+    assert {row["predicted_intent"] for row in result["predictions"]} <= intents
+    assert all(row["prediction"].strip() for row in result["predictions"])
+    numbers = [
+        *result["training"].values(),
+        *(row[key] for row in result["predictions"] for key in ("latency_ms", "tokens_used")),
+    ]
+    assert all(math.isfinite(number) for number in numbers)
+    return result
+
+
+def test_one_train_row_and_no_language_model(folder: Path) -> None:
+    assert run.main(arguments(folder)) == 0
+    result = check_result(folder / "results.json", ["v"], {"billing.seat"})
+    assert result["training"]["steps"] == 0
+    assert result["predictions"][0]["prediction"] == GOOD["ideal_reply"]
+    record = json.loads((folder / "weights" / "run.json").read_text())
+    assert record["deterministic"] is True
+    assert set(record["sha256"]) == {"train.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl"}
+
+
+def test_all_problems_are_said_at_once_with_status_2_and_nothing_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder / "train.jsonl", GOOD, GOOD, {"id": "b"})
+    write(folder / "val.jsonl", {"id": 3, "ticket": ""})
+    before = sorted(folder.rglob("*"))
+    status = run.main(arguments(folder, output=folder / "no" / "r.json", base_model="./missing", encoder="./none"))
+    said = capsys.readouterr().err
+    assert status == 2
+    for piece in ("train.jsonl:2:", "train.jsonl:3:", "val.jsonl:1:", "--output", "--base-model ./missing", "--encoder ./none"):
+        assert piece in said
+    assert "Traceback" not in said
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_an_output_of_an_earlier_run_survives_bad_input(folder: Path) -> None:
+    (folder / "results.json").write_text("earlier")
+    (folder / "val.jsonl").write_text("nonsense")
+    assert run.main(arguments(folder)) == 2
+    assert (folder / "results.json").read_text() == "earlier"
+
+
+@pytest.mark.parametrize(("option", "value"), [("seed", "-1"), ("seed", "x"), ("time-budget-s", "0"), ("time-budget-s", "nan")])
+def test_bad_numbers_are_refused(folder: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run.main([*arguments(folder), f"--{option}={value}"])
+    assert stop.value.code == 2
+    assert f"found {value}, expected a" in capsys.readouterr().err
+
+
+def test_a_mistyped_path_does_not_wait_for_torch(folder: Path) -> None:
+    code = f"import sys, run; run.main({arguments(folder, val=folder / 'none.jsonl')!r}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "gguf", "text"])
+def test_a_malformed_base_is_found_before_anything_is_loaded(
+    folder: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = folder / {"folder": "base", "gguf": "base.gguf", "text": "base.bin"}[kind]
+    base.mkdir() if kind == "folder" else base.write_text("not a model")
+    assert run.main(arguments(folder, base_model=base)) == 2
+    assert f"--base-model {base}: found a" in capsys.readouterr().err
+
+
+def test_a_named_base_that_fails_while_loading_is_one_sentence_and_status_1(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "base").mkdir()
+    (folder / "base" / "config.json").write_text('{"model_type": "llama"}')
+    assert run.main(arguments(folder, base_model=folder / "base")) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: the base model {folder / 'base'} cannot be loaded: ")
+    assert not (folder / "results.json").exists()
+
+
+def test_auto_without_an_installed_base_ends_at_retrieval_alone_with_the_reason(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run.main(arguments(folder, base_model="auto")) == 0
+    check_result(folder / "results.json", ["v"], {"billing.seat"})
+    (warning,) = json.loads((folder / "weights" / "run.json").read_text())["warnings"]
+    assert warning.startswith("retrieval alone: the embedded base is not installed")
+
+
+def test_a_folder_as_base_trains_saves_and_loads_again(folder: Path) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    rows = [GOOD | {"id": f"t{i}", "intent": f"a.{i % 3}", "ticket": f"question {i}"} for i in range(6)]
+    write(folder / "train.jsonl", *rows)
+    assert run.main(arguments(folder, base_model=save_base(folder / "base"))) == 0
+    result = check_result(folder / "results.json", ["v"], {"a.0", "a.1", "a.2"})
+    assert result["training"]["steps"] == 4
+    assert type(AutoPeftModelForCausalLM.from_pretrained(folder / "weights")).__name__ == "PeftModelForCausalLM"
+    assert run.main(arguments(folder)) == 0, "a run without language model takes the adapter away"
+    assert not (folder / "weights" / "adapter_model.safetensors").exists()
+
+
+def test_a_struck_time_budget_still_gives_a_complete_result_and_says_so(folder: Path) -> None:
+    options = {"base_model": save_base(folder / "base"), "time_budget_s": 0.001}
+    assert run.main(arguments(folder, **options)) == 0
+    check_result(folder / "results.json", ["v"], {"billing.seat"})
+    record = json.loads((folder / "weights" / "run.json").read_text())
+    assert record["deterministic"] is False
+    assert any("time budget" in warning for warning in record["warnings"])
+
+
+def test_trap_11_and_12_answers_do_not_depend_on_the_hash_seed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for seed in ("1", "2"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        options = {"train": ROOT / "data/train.jsonl", "val": ROOT / "data/val.jsonl"}
+        subprocess.run([sys.executable, "run.py", *arguments(folder, **options)], cwd=ROOT, check=True, capture_output=True)
+        results.append((folder / "weights" / "predictions.jsonl").read_text())
+    assert results[0] == results[1]
+
+
+def test_the_help_text_in_the_readme_is_the_programs() -> None:
+    shown = subprocess.run(
+        [sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True, env={"COLUMNS": "100"}
+    )
+    assert shown.stdout.strip() in (ROOT / "README.md").read_text(encoding="utf-8")
