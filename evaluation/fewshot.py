@@ -72,7 +72,7 @@ def score(folder: Path, name: str, shots: int, encoder: Encoder, *, seed: int) -
         rejected = float(np.mean(_votes(pool, strangers, encoder)[2] < FAMILIAR)) if strangers else None
         kept = float(np.mean(familiarity >= FAMILIAR))
         error = calibration_error(confidence, right)
-        title = f"{name}, {view}"
+        title = f"{name}, {view}" if len(weights) > 1 else name
         found.append(Score(title, len(train), len(test), gate.passed, float(right.mean()), error, kept, rejected))
     return found
 

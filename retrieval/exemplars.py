@@ -4,8 +4,8 @@ For writing a reply a row is worth
 
     .3 * cosine(ticket, its ticket) + .7 * cosine(ticket, its reply) + .1 * log p(its intent)
 
-with the centred cosines that FAISS returned for the vote. Copying the first row of this ranking meets more must-mention
-facts than copying the reply of the nearest ticket (.66 against .61 on three authored desks, EXPERIMENTS.md).
+with the centred cosines that FAISS returned for the vote. Copying the first row of this ranking comes nearer to the ideal
+reply than copying the reply of the nearest ticket (EXPERIMENTS.md).
 
 For a train row the ranking must be honest: its own ticket, at cosine 1, must not lift its own reply, because no new ticket
 will have that help. Its own reply is therefore ranked with the highest cosine to the *other* tickets in place of its own.

@@ -1,7 +1,7 @@
 """FAISS over the centred vectors of the train rows.
 
 Sentence vectors of one desk share a large common part ("a support ticket"); subtracting the mean of the train rows takes it
-out, which is worth half a point to two points of accuracy at 30 rows (EXPERIMENTS.md). The index stores `unit(e - mu)`, a
+out. The index stores `unit(e - mu)`, a
 query is centred by the same `mu`, so a score is a centred cosine.
 
 What it does not know: intents. It ranks rows, `voting` makes intents of them.

@@ -1,7 +1,8 @@
 """Do the intent names describe their rows?
 
-A name such as `billing.seat_question` is worth three to seven points of accuracy at 30 rows; names that mean nothing
-(`class_07`, or shuffled ones) cost 22 to 37 points if they are believed. So they are tested first.
+A name such as `billing.seat_question` is worth three points of accuracy with two rows per intent and ten with one
+(EXPERIMENTS.md); names that mean nothing (`class_07`, or shuffled ones) cost more than that if they are believed. So they are
+tested first.
 
 What it does not know: single wrong names. Half-wrong names pass, because the other half is right.
 """
@@ -24,7 +25,7 @@ def names_gate(desk: Desk, *, seed: int) -> Gate:
 
     The mean cosine of each row with its own name (both centred) against re-assignments of the names: all of them for up to
     five intents, `RANDOM_ORDERS` random ones beyond. With three intents or fewer p <= .05 cannot be reached, and being the
-    best of all assignments is enough. On 80 draws true names were kept 80 times, shuffled ones once (the plan of record).
+    best of all assignments is enough.
     """
     centred_rows = unit(desk.tickets - desk.tickets.mean(axis=0))
     cosines = centred_rows @ unit(desk.names - desk.names.mean(axis=0)).T  # (n, c)

@@ -8,9 +8,9 @@ probabilities of the sum:
     replies     the same vote over the stored replies, without names: a ticket often resembles its answer
     lexical     BM25, best document of the intent (rows and names), scaled to [0, 1] per ticket
 
-The weights are constants. They were fitted on three public sets and tested on the fourth, and they are flat around these
-values; choosing them (or k) by leave-one-out on 30 rows gains nothing (EXPERIMENTS.md). What is decided per desk is only
-whether the intent names mean anything, see `names`.
+The weights are constants, fitted on public sets by leaving one set out; accuracy is flat around them, and a pool less one of
+its views loses between nothing and a point (`python -m evaluation.thirty_rows`, EXPERIMENTS.md). What is decided per desk is
+only whether the intent names mean anything, see `names`.
 
 Confidence (the highest probability) is for errors between known intents; `familiarity` is for tickets that belong to none.
 They answer different questions and are not mixed.
