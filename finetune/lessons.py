@@ -31,7 +31,7 @@ class LessonPlan:
         epochs: passes over the rows.
     """
 
-    own_share: float = 1.0
+    own_share: float = 0.0
     siblings: bool = False
     exemplars: int = EXEMPLARS
     epochs: int = 2
