@@ -5,7 +5,8 @@
 Parses, checks, calls the stages in their order, writes the results; every decision is made in the modules it calls. Heavy
 imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
-Exit status: 0 done; 1 a model that was named cannot be loaded; 2 something is wrong with the input, all of it said at once.
+Exit status: 0 done; 1 a model that was named cannot be loaded, or a file cannot be written; 2 something is wrong with the
+input, all of it said at once.
 """
 
 import argparse
@@ -117,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModelUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; no result was written", file=sys.stderr)
         return 130
@@ -215,7 +219,7 @@ def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock
         return Learnt(pool, None, None, ())
     from finetune.adapt import Deadlines, adapt
     from finetune.base_model import load_base
-    from finetune.lessons import LessonPlan
+    from finetune.lessons import plan_for
 
     with clock.stage("load", "load the language model"):
         try:
@@ -226,7 +230,7 @@ def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock
             return Learnt(pool, None, None, (f"retrieval alone: {error}",))
     deadlines = Deadlines(*(settings.deadline(share) for share in (EVIDENCE, TRAINING)))
     with clock.stage("tune", f"tune {base.name}, on halves first"):
-        adapted = adapt(pool, base, encoder, plan=LessonPlan(), seed=settings.seed, deadlines=deadlines)
+        adapted = adapt(pool, base, encoder, plan=plan_for(large=base.large), seed=settings.seed, deadlines=deadlines)
     return Learnt(pool, base, adapted, ())
 
 
@@ -293,7 +297,7 @@ def write(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]
     record |= {"versions": versions(), "sha256": digest, "seconds": clock.seconds, "wall_clock_s": round(elapsed(), 3)}
     write_json(settings.weights / "run.json", record)
     result = {"training": record["training"], "predictions": [answer.prediction() for answer in answers]}
-    write_json(settings.output, result)
+    write_json(settings.output.resolve(), result)  # through a link, not in its place
 
 
 def summarise(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]", learnt: Learnt) -> None:

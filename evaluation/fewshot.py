@@ -82,7 +82,7 @@ def _votes(
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
     """For each row: whether the intent is right, the confidence, the familiarity."""
     texts = [row.text for row in rows]
-    votes = vote_in_chunks(pool, encoder.encode(texts), texts)
+    votes = list(vote_in_chunks(pool, encoder.encode(texts), texts))
     winners = np.concatenate([part.winners for part in votes])
     right = np.array([pool.desk.intents[c] == row.intent for c, row in zip(winners, rows, strict=True)])
     return right, np.concatenate([part.confidence for part in votes]), np.concatenate([part.familiarity for part in votes])

@@ -121,7 +121,8 @@ def _final_adapter(
 def _judged(evidence: CrossFit, tuning: Tuning, encoder: Encoder, base: BaseModel, ideal: dict[str, str], *, seed: int) -> Gate:
     if not evidence.complete or not (tuning.finished or base.large):
         return reply_gate([], large=base.large and evidence.complete, seed=seed)
-    asked = evidence.questions
+    # A replaced draft is a copy: it says nothing about generating.
+    asked = [question for question in evidence.questions if evidence.replies[question.row_id].source == "generated"]
     wanted = encoder.encode([ideal[question.row_id] for question in asked])
     written = encoder.encode([evidence.replies[question.row_id].text for question in asked])
     copied = encoder.encode([copy_reply(question).text for question in asked])

@@ -9,6 +9,7 @@ What it does not know: the retrieval part (`retrieval.store`) and the record of 
 """
 
 import json
+import tempfile
 from pathlib import Path
 
 from peft import PeftModel
@@ -20,15 +21,20 @@ WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def save_adapter(model: PeftModel, base: BaseModel, folder: Path) -> None:
-    """Writes the adapter, its config and the tokenizer."""
-    model.save_pretrained(folder, save_embedding_layers=False)
-    share(folder / WEIGHTS)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": base.source, "revision": base.revision}
-    config["target_modules"] = sorted(config["target_modules"])
-    write_json(folder / CONFIG, dict(sorted(config.items())))
-    base.tokenizer.save_pretrained(folder)
+    """Writes the adapter, its config and the tokenizer; PEFT's empty model card stays out of a folder that may hold another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".adapter-") as name:
+        made = Path(name)
+        model.save_pretrained(made, save_embedding_layers=False)
+        base.tokenizer.save_pretrained(made)
+        (made / "README.md").unlink(missing_ok=True)
+        config = json.loads((made / CONFIG).read_text(encoding="utf-8"))
+        config |= {"base_model_name_or_path": base.source, "revision": base.revision}
+        config["target_modules"] = sorted(config["target_modules"])
+        write_json(made / CONFIG, dict(sorted(config.items())))
+        for path in sorted(made.iterdir()):
+            share(path)
+            path.replace(folder / path.name)
 
 
 def remove_adapter(folder: Path) -> None:

@@ -20,9 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import cached_file
 
-from retrieval.encoder import ModelUnavailable
+from retrieval.encoder import ModelUnavailable, guarded
 
 EMBEDDED_NAME = "SmolLM2-135M-Instruct (embedded)"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -66,12 +74,16 @@ def load_base(choice: str) -> BaseModel:
     Raises:
         ModelUnavailable: it cannot be loaded here; one sentence says why.
     """
+    return guarded(f"the base model {choice}", lambda: _find_and_load(choice))
+
+
+def _find_and_load(choice: str) -> BaseModel:
     path = embedded_file() if choice == "auto" else Path(choice)
     if path.suffix == ".gguf":
         digest = sha256(path)
         if choice == "auto" and digest != EMBEDDED_SHA256:
             raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
-        folder = _guarded(choice, lambda: _converted(path, digest))
+        folder = _converted(path, digest)
         return _load(EMBEDDED_NAME if choice == "auto" else choice, str(folder), None, f"sha256:{digest}")
     if path.is_dir():
         return _load(choice, str(path.resolve()), None, f"sha256:{_folder_digest(path)}")
@@ -139,21 +151,22 @@ def _convert(path: Path, target: Path) -> None:
 
 def _load(name: str, source: str, revision: str | None, digest: str) -> BaseModel:
     gpu = torch.cuda.is_available()
-    local = Path(source).is_dir()
-    options: dict[str, Any] = {"revision": revision, "local_files_only": local, "trust_remote_code": False}
-    tokenizer = _guarded(name, lambda: AutoTokenizer.from_pretrained(source, **options))
-    model = _guarded(
-        name,
-        lambda: AutoModelForCausalLM.from_pretrained(
-            source, **options, use_safetensors=True, dtype=torch.bfloat16 if gpu else torch.float32
-        ),
+    options: dict[str, Any] = {"revision": revision, "local_files_only": Path(source).is_dir(), "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    dtype = torch.bfloat16 if gpu else torch.float32
+    model, report = AutoModelForCausalLM.from_pretrained(
+        source, **options, use_safetensors=True, dtype=dtype, output_loading_info=True
     )
+    if report["missing_keys"]:  # transformers would go on with random numbers in their place
+        raise ModelUnavailable(f"the base model {name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}")
     model.to("cuda" if gpu else "cpu").eval().requires_grad_(False)
-    commit = getattr(model.config, "_commit_hash", None)
+    # Of the checkpoint's own habits (sampling, penalties) only the end tokens count here.
+    model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
+    commit = "" if digest else _commit(source, options)
     return BaseModel(
         name=name,
         source=source,
-        revision=revision or commit,
+        revision=revision or commit or None,
         digest=digest or f"commit:{commit}",
         window=min(model.config.max_position_embeddings, GPU_WINDOW if gpu else CPU_WINDOW),
         parameters=model.num_parameters(),
@@ -162,14 +175,6 @@ def _load(name: str, source: str, revision: str | None, digest: str) -> BaseMode
     )
 
 
-def _guarded(name: str, load: Any) -> Any:
-    """Calls `load`; whatever a malformed checkpoint raises becomes one sentence.
-
-    Raises:
-        ModelUnavailable: `load` failed.
-    """
-    try:
-        return load()
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelUnavailable(f"the base model {name} cannot be loaded: {reason}") from error
+def _commit(source: str, options: dict[str, Any]) -> str:
+    """The commit of a hub checkpoint: the name of the snapshot folder in the hub's cache."""
+    return Path(str(cached_file(source, "config.json", **options))).parent.name

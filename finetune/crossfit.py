@@ -86,7 +86,7 @@ def _examples(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPlan, 
     found: list[Example] = []
     for number in out:
         with suppress(RowTooLong):
-            found.append(lesson(desk, votes, writer, plan, int(number), with_own=plan.own_share > 0))
+            found.append(lesson(desk, votes, writer, plan, int(number), with_own=False))
     return found
 
 

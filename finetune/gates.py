@@ -18,14 +18,15 @@ def reply_gate(differences: Sequence[float], *, large: bool, seed: int) -> Gate:
     """Generate replies, or copy stored ones?
 
     Args:
-        differences: for each judged row, cosine to the ideal reply of the generated (and grounded) reply minus that of the
-            copied one; neither method had seen the row.
+        differences: for each judged row whose draft passed the check, cosine to the ideal reply of the draft minus that
+            of the copied reply; neither method had seen the row.
         large: whether the base is expected to write well; it decides where there is too little evidence.
         seed: of the bootstrap.
     """
     if len(differences) < FEWEST:
         mean = float(np.mean(differences)) if len(differences) else None
-        why = f"untested: {len(differences)} rows of evidence, {FEWEST} needed; a {'large' if large else 'small'} base "
+        size = "large" if large else "small"
+        why = f"untested: {len(differences)} held-out drafts passed the check, {FEWEST} needed; a {size} base "
         decision, habit = ("generate", "generates") if large else ("copy", "copies")
         return Gate("replies", large, decision, mean, len(differences), None, why + habit)
     values = np.asarray(differences, dtype=np.float64)

@@ -1,8 +1,9 @@
 """From train rows to training prompts: what the model is to learn.
 
-The lesson is "the answer stands among the stored replies: pick it, say it in the desk's words". So a row's own reply stands
-among the exemplars, at the rank where retrieval would honestly put it. With leave-one-out exemplars the facts of the target
-are nowhere in the prompt, and the model learns to invent them (EXPERIMENTS.md has the comparison).
+Either a row's own reply stands among the exemplars, at the rank where retrieval would honestly put it; the lesson is then
+"pick the answer, say it in the desk's words", and the 135M base learns to copy. Or it does not, as for a new ticket; the
+lesson is then "write as this desk writes", the base invents details, and the check has to catch them. Measured for the 135M
+base, checked replies of the second kind come nearer to the ideal ones (EXPERIMENTS.md).
 
 What it does not know: how prompts are written, or how training works.
 """
@@ -31,10 +32,15 @@ class LessonPlan:
         epochs: passes over the rows.
     """
 
-    own_share: float = 0.0
+    own_share: float = 1.0
     siblings: bool = False
     exemplars: int = EXEMPLARS
     epochs: int = 2
+
+
+def plan_for(*, large: bool) -> LessonPlan:
+    """The plan for a base: without the row's own reply for a small one, as measured; with it for a large one, as designed."""
+    return LessonPlan(own_share=1.0 if large else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,16 @@ very long ticket has no say in its vector.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+T = TypeVar("T")
 
 EMBEDDED_ENCODER = "all-MiniLM-L6-v2 (embedded)"
 BATCH_SIZE = 32
@@ -38,6 +40,21 @@ class ModelUnavailable(Exception):
     """A model that was asked for cannot be loaded here; the message is one sentence for the user."""
 
 
+def guarded(what: str, load: Callable[[], T]) -> T:
+    """Calls `load`; whatever a malformed checkpoint makes a library raise becomes one sentence.
+
+    Raises:
+        ModelUnavailable: `load` failed.
+    """
+    try:
+        return load()
+    except ModelUnavailable:
+        raise
+    except Exception as error:  # tokenizers raises Exception itself, safetensors and struct classes of their own
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelUnavailable(f"{what} cannot be loaded: {reason}") from error
+
+
 class SentenceEncoder:
     """A sentence-transformers model on the CPU, in fp32."""
 
@@ -51,11 +68,8 @@ class SentenceEncoder:
 
         folder = _embedded_folder() if source is None else source
         local = source is None or Path(folder).is_dir()
-        try:
-            self._model = SentenceTransformer(folder, device="cpu", local_files_only=local)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelUnavailable(f"the encoder {folder} cannot be loaded: {reason}") from error
+        load = partial(SentenceTransformer, folder, device="cpu", local_files_only=local)
+        self._model = guarded(f"the encoder {folder}", load)
         self.name = EMBEDDED_ENCODER if source is None else source
 
     def encode(self, texts: Sequence[str]) -> Vectors:

@@ -10,7 +10,7 @@ from typing import Any
 
 def write_text(path: Path, text: str) -> None:
     """Writes beside the target and renames: the target is the old file or the new one, never a part."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".unfinished-", delete=False) as file:
         unfinished = Path(file.name)
         try:
             file.write(text)

@@ -9,12 +9,24 @@ from pathlib import Path
 # Names that a run writes into its weights folder.
 WRITTEN = (
     *("adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-    *("train.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl", "run.json"),
+    *("desk.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl", "run.json"),
 )
 
 
 def place_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
     """What is wrong with the places to write to, a sentence each."""
+    for option, path in (("--train", train), ("--val", val), ("--weights", weights), ("--output", output)):
+        try:
+            str(path).encode()
+            path.resolve().exists()
+        except UnicodeEncodeError:
+            return [f"{option} {str(path)!a}: found a path that is not UTF-8, expected one that is"]
+        except (OSError, RuntimeError) as error:  # too long a name, no permission to look, links in a circle
+            return [f"{option} {path}: cannot be used ({error}), expected a path"]
+    return _all_problems(train=train, val=val, weights=weights, output=output)
+
+
+def _all_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
     found = [*_folder_problems(weights), *_output_problems(output, weights)]
     own = {(weights / name).resolve() for name in WRITTEN}
     for option, path in (("--train", train), ("--val", val)):
@@ -41,8 +53,10 @@ def _folder_problems(folder: Path) -> list[str]:
 
 def _output_problems(output: Path, weights: Path) -> list[str]:
     parent = output.absolute().parent
-    if output.is_dir():
-        return [f"--output {output}: found a folder, expected a file"]
+    if output.exists() and not output.is_file():
+        return [f"--output {output}: found a {'folder' if output.is_dir() else 'device or a pipe'}, expected a file"]
+    if output.resolve() in (weights.resolve(), *weights.resolve().parents):
+        return [f"--output {output}: --weights {weights} makes a folder of it, expected another name"]
     if parent.resolve() == weights.resolve():  # it will be there
         return []
     if not parent.is_dir():

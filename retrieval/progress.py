@@ -26,7 +26,10 @@ def elapsed() -> float:
 
 def say(text: str) -> None:
     """A stage line."""
-    CONSOLE.print(f"[{elapsed():6.1f} s] {text}", markup=False)
+    try:
+        CONSOLE.print(f"[{elapsed():6.1f} s] {text}", markup=False, emoji=False)
+    except (OSError, SystemExit):  # nobody listens any more (rich ends the process over it); the result is still wanted
+        CONSOLE.quiet = True
 
 
 class Clock:

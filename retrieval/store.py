@@ -1,6 +1,6 @@
 """The retrieval part of a weights folder: rows, vectors, FAISS index. Saved by a run, loaded by whoever looks into one.
 
-    train.jsonl        the train rows as they were given
+    desk.jsonl         the train rows as they were given
     desk.safetensors   the vectors of tickets, replies and intent names
     tickets.faiss      the index over the centred ticket vectors
 
@@ -18,7 +18,7 @@ from retrieval.files import share, write_jsonl
 from retrieval.index import VectorIndex
 from retrieval.tickets import InputProblems, read_train
 
-ROWS, VECTORS, INDEX = "train.jsonl", "desk.safetensors", "tickets.faiss"
+ROWS, VECTORS, INDEX = "desk.jsonl", "desk.safetensors", "tickets.faiss"
 
 
 def save_desk(desk: Desk, index: VectorIndex, folder: Path) -> None:

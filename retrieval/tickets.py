@@ -74,13 +74,11 @@ def read_rows(path: Path, fields: Sequence[str]) -> tuple[list[dict[str, Any]], 
         if not line.strip():
             continue
         row, found = _parse(line, fields)
-        if not found and row["id"] in first_line:
-            found = [f"found the id {shown(row['id'])} again, first in line {first_line[row['id']]}, expected unique ids"]
-        if found:
-            problems += [f"{path}:{number}: {what}" for what in found]
-        else:
-            first_line[row["id"]] = number
-            rows.append(row)
+        key = row.get("id")
+        if isinstance(key, str) and first_line.setdefault(key, number) != number:
+            found.append(f"found the id {shown(key)} again, first in line {first_line[key]}, expected unique ids")
+        problems += [f"{path}:{number}: {what}" for what in found]
+        rows += [] if found else [row]
     if not rows and not problems:
         problems.append(f"{path}: found no rows, expected one JSON object per line with {', '.join(fields)}")
     return rows, problems
@@ -91,7 +89,7 @@ def _parse(line: bytes, fields: Sequence[str]) -> tuple[dict[str, Any], list[str
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         return {}, [f"found byte 0x{line[error.start]:02x} at column {error.start + 1}, expected UTF-8"]
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         where = f" ({error.msg} at column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         return {}, [f"found {shown(line.decode('utf-8'))}{where}, expected a JSON object"]
     if not isinstance(row, dict):
@@ -106,10 +104,10 @@ def _field_problem(row: dict[str, Any], field: str) -> str:
     value = row[field]
     if not isinstance(value, str):
         return f'found {_kind(value)} in "{field}", expected a non-empty string'
-    if not value.strip():
-        return f'found an empty "{field}", expected a non-empty string'
     if any("\ud800" <= character <= "\udfff" for character in value):
         return f'found half a surrogate pair in "{field}", expected text that can be written as UTF-8'
+    if not any(character.isprintable() and not character.isspace() for character in value):
+        return f'found an empty "{field}", expected a non-empty string'
     return ""
 
 

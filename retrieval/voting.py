@@ -19,7 +19,7 @@ What it does not know: which reply answers a ticket (`exemplars`), and intents t
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -203,6 +203,7 @@ def _fit_regression(desk: Desk, *, with_names: bool) -> LogisticRegression | Non
         return LogisticRegression(C=REGRESSION_C, class_weight="balanced", max_iter=300).fit(vectors, classes)
 
 
-def vote_in_chunks(pool: IntentPool, queries: Vectors, texts: Sequence[str]) -> list[Votes]:
+def vote_in_chunks(pool: IntentPool, queries: Vectors, texts: Sequence[str]) -> Iterator[Votes]:
     """The votes of any number of tickets, `CHUNK` at a time."""
-    return [pool.vote(queries[i : i + CHUNK], texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)]
+    for i in range(0, len(texts), CHUNK):
+        yield pool.vote(queries[i : i + CHUNK], texts[i : i + CHUNK])

@@ -75,7 +75,7 @@ def test_every_gate_says_what_it_decided_and_on_what(real: RealRun) -> None:
 
 
 def test_every_answer_is_explained(real: RealRun) -> None:
-    train_ids = {json.loads(line)["id"] for line in (real.folder / "weights" / "train.jsonl").read_text().splitlines()}
+    train_ids = {json.loads(line)["id"] for line in (real.folder / "weights" / "desk.jsonl").read_text().splitlines()}
     for row, prediction in zip(real.explanations, real.result["predictions"], strict=True):
         assert row["prediction"] == prediction["prediction"]
         assert row["votes"][0]["intent"] == prediction["predicted_intent"]

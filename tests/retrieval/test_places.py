@@ -25,7 +25,7 @@ def test_good_places_have_no_problems_and_nothing_is_made(tmp_path: Path, places
         ({"weights": "file"}, "found the file"),
         ({"weights": "file/w"}, "found the file"),
         ({"weights": "w", "output": "w/run.json"}, "the run writes a file of that name"),
-        ({"weights": ".", "train": "train.jsonl"}, "would be replaced"),
+        ({"weights": ".", "train": "desk.jsonl"}, "would be replaced"),
     ],
 )
 def test_bad_places_are_named(tmp_path: Path, places: dict[str, str], said: str) -> None:
