@@ -1,13 +1,17 @@
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from finetune.adapt import Deadlines, adapt
-from finetune.crossfit import cross_fit, judged_questions
+from finetune.adapt import Deadlines, _judged, adapt
+from finetune.crossfit import CrossFit, cross_fit, judged_questions
 from finetune.gates import FEWEST, reply_gate
-from finetune.lessons import LessonPlan
+from finetune.lessons import LessonPlan, Lessons, make_lessons
+from finetune.lora import Tuning
 from finetune.prompt import prompt_writer
-from finetune.replies import Question, copy_reply, write_replies
+from finetune.replies import Question, Reply, copy_reply, write_replies
+from retrieval.desk import Desk
 from retrieval.heldout import held_out_votes
 from retrieval.voting import fit_pool
 from tests.fakes import ROWS, HashEncoder, base, desk, row
@@ -100,3 +104,45 @@ def test_a_question_without_room_or_time_is_copied() -> None:
     assert write_replies([question], tiny.model, tiny, small, room=60)["v"] == copy_reply(question)
     writer = prompt_writer(tiny.tokenizer, tiny.window)
     assert write_replies([question], tiny.model, tiny, writer, room=6, deadline=0.0)["v"] == copy_reply(question)
+
+
+@pytest.mark.parametrize(("ideal_is", "decision"), [("the draft", "generate"), ("the copy", "copy")])
+def test_the_gate_weighs_drafts_against_copies_and_not_the_other_way_round(ideal_is: str, decision: str) -> None:
+    questions = tuple(Question(f"q{i}", "why?", "billing.seat", ROWS[:1]) for i in range(FEWEST))
+    drafts = {question.row_id: Reply("Press Rotate under Settings.", "generated") for question in questions}
+    wanted = "Press Rotate under Settings." if ideal_is == "the draft" else ROWS[0].ideal_reply
+    evidence = CrossFit((1.0,), questions, drafts, complete=True)
+    ideal = {question.row_id: wanted for question in questions}
+    gate = _judged(evidence, Tuning(1, (1.0,), 1.0, True), HashEncoder(), base(), ideal, seed=0)
+    assert (gate.decision, gate.n) == (decision, FEWEST)
+
+
+def test_replaced_drafts_are_no_evidence_for_generating() -> None:
+    questions = tuple(Question(f"q{i}", "why?", "billing.seat", ROWS[:1]) for i in range(20))
+    replaced = {question.row_id: Reply(ROWS[0].ideal_reply, "replaced", ("it is empty",)) for question in questions}
+    evidence = CrossFit((1.0,), questions, replaced, complete=True)
+    ideal = {question.row_id: ROWS[0].ideal_reply for question in questions}
+    gate = _judged(evidence, Tuning(1, (1.0,), 1.0, True), HashEncoder(), base(), ideal, seed=0)
+    assert (gate.decision, gate.n) == ("copy", 0)
+
+
+def test_a_row_is_judged_by_an_adapter_that_was_not_trained_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught: list[set[str]] = []
+
+    def spied(taught_desk: Desk, *rest: Any, **options: Any) -> Lessons:
+        taught.append({r.id for r in taught_desk.rows})
+        return make_lessons(taught_desk, *rest, **options)
+
+    judged: list[set[str]] = []
+
+    def answered(questions: Sequence[Question], *_: Any, **__: Any) -> dict[str, Reply]:
+        judged.append({question.row_id for question in questions})
+        return {question.row_id: copy_reply(question) for question in questions}
+
+    monkeypatch.setattr("finetune.crossfit.make_lessons", spied)
+    monkeypatch.setattr("finetune.crossfit.write_replies", answered)
+    tiny, pool = base(), fit_pool(desk(), with_names=True)
+    writer = prompt_writer(tiny.tokenizer, tiny.window)
+    cross_fit(pool, held_out_votes(pool), tiny, writer, ONE_PASS, seed=0, deadline=float("inf"))
+    assert [ids & out for ids, out in zip(taught, judged, strict=True)] == [set(), set()]
+    assert set.union(*judged) == {r.id for r in ROWS}

@@ -103,6 +103,14 @@ def test_trap_14_the_adapter_config_does_not_depend_on_the_hash_seed(tmp_path: P
     assert json.loads(first)["target_modules"] == sorted(json.loads(first)["target_modules"])
 
 
+def test_what_else_lies_in_the_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    tiny = base()
+    save_adapter(attach(tiny, seed=0), tiny, tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+    assert not list(tmp_path.glob(".adapter-*"))
+
+
 def test_an_adapter_of_an_earlier_run_is_removed(tmp_path: Path) -> None:
     tiny = base()
     save_adapter(attach(tiny, seed=0), tiny, tmp_path)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,11 @@ def test_good_places_have_no_problems_and_nothing_is_made(tmp_path: Path, places
     ("places", "said"),
     [
         ({"output": "."}, "found a folder, expected a file"),
+        ({"output": "pipe"}, "found a device or a pipe"),
+        ({"output": "w"}, "makes a folder of it"),
+        ({"output": "w", "weights": "w/deeper"}, "makes a folder of it"),
+        ({"output": "circle"}, "cannot be used"),
+        ({"output": "x" * 300 + "/r.json"}, "cannot be used"),
         ({"output": "none/r.json"}, "found no folder"),
         ({"output": "t.jsonl"}, "found the file of --train"),
         ({"weights": "file"}, "found the file"),
@@ -30,4 +36,6 @@ def test_good_places_have_no_problems_and_nothing_is_made(tmp_path: Path, places
 )
 def test_bad_places_are_named(tmp_path: Path, places: dict[str, str], said: str) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    os.mkfifo(tmp_path / "pipe")
     assert said in problems(tmp_path, **places)

@@ -39,6 +39,9 @@ def test_line_separators_inside_a_string_do_not_cut_a_line(tmp_path: Path) -> No
         ('{"id": "a", "ticket": null}', 'found null in "ticket"'),
         ('{"id": "a", "ticket": {}}', 'found an object in "ticket"'),
         ('{"id": "a", "ticket": " \\n"}', 'found an empty "ticket"'),
+        ('{"id": "a", "ticket": "\\u200b"}', 'found an empty "ticket"'),
+        ('{"id": "a", "ticket": "x", "n": ' + "9" * 5000 + "}", "expected a JSON object"),
+        ('{"id": "ok", "ticket": "again"}', 'found the id "ok" again, first in line 1'),
         ('{"id": "a", "ticket": "\\ud800"}', "half a surrogate pair"),
     ],
 )

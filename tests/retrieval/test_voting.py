@@ -41,6 +41,39 @@ def test_the_vote_is_the_sum_of_the_scores_that_faiss_returns_divided_by_class_l
         assert votes.views.neighbours[0, c] == pytest.approx(expected, abs=1e-5)
 
 
+def test_a_name_is_worth_one_and_a_half_neighbours() -> None:
+    pool = pool_of()
+    votes = ask(pool, "rotate the seat")
+    query = unit(HashEncoder().encode(["rotate the seat"]) - pool.desk.tickets.mean(axis=0))[0]
+    rows = unit(pool.desk.tickets - pool.desk.tickets.mean(axis=0))
+    names = unit(pool.desk.names - pool.desk.names.mean(axis=0))
+    for c in range(len(pool.desk.intents)):
+        whole = rows[pool.desk.intent_of == c].sum(axis=0) + 1.5 * names[c]
+        assert votes.views.neighbours[0, c] == pytest.approx(float(query @ whole / np.linalg.norm(whole)), abs=1e-4)
+
+
+def test_the_reply_view_centres_the_ticket_as_a_ticket_and_replies_as_replies() -> None:
+    pool = pool_of()
+    votes = ask(pool, "press rotate")
+    query = unit(HashEncoder().encode(["press rotate"]) - pool.desk.tickets.mean(axis=0))[0]
+    replies = unit(pool.desk.replies - pool.desk.replies.mean(axis=0))
+    for c in range(len(pool.desk.intents)):
+        whole = replies[pool.desk.intent_of == c].sum(axis=0)
+        assert votes.views.replies[0, c] == pytest.approx(float(query @ whole / np.linalg.norm(whole)), abs=1e-4)
+
+
+def test_the_lexical_view_gives_the_best_intent_one_and_an_intent_without_shared_words_nothing() -> None:
+    view = ask(pool_of(), "rotate leaked").views.lexical[0]
+    assert view[pool_of().desk.intents.index("api.token")] == pytest.approx(1.0)
+    assert view.min() == 0.0
+
+
+def test_familiarity_knows_the_names() -> None:
+    query = HashEncoder().encode(["billing"])
+    with_names, without = (pool_of(with_names=kept).vote(query, ["billing"]).familiarity[0] for kept in (True, False))
+    assert with_names > without + 0.1
+
+
 def test_an_intent_without_rows_is_voted_for_by_its_name_alone() -> None:
     whole = desk((*ROWS, row(7, "nothing in common", "security.audit", "See the log.")))
     pool = fit_pool(whole.without([6]), with_names=True)
