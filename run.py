@@ -11,7 +11,6 @@ input, all of it said at once.
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.base_choice import base_problems
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
-from retrieval.places import WRITTEN, place_problems
+from retrieval.places import WRITTEN, place_problems, remove_adapter
 from retrieval.progress import STARTED, Clock, elapsed
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, doubts, read_train, read_val
 
@@ -145,18 +144,20 @@ def run(settings: Settings) -> None:
     pool, names = index(settings, rows, encoder, clock)
     lookups = vote(pool, tickets, encoder, clock)
     learnt = learn(settings, pool, encoder, clock)
-    training = training_figures(learnt)
+    training = training_figures(learnt, clock)
     answers, late = reply(settings, lookups, learnt, clock)
     adapted = learnt.adapted
     braked = late or (adapted is not None and adapted.braked)
-    warnings = [*odd_rows(pool, tickets), *learnt.reasons, *(adapted.warnings if adapted else ())]
+    with clock.stage("check", "look for odd rows"):
+        warnings = odd_rows(pool, tickets)
+    warnings += [*learnt.reasons, *(adapted.warnings if adapted else ())]
     if braked:
         warnings.append(f"the time budget of {settings.time_budget_s:g} s cut the run short: a second run may answer otherwise")
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
         "deterministic": not braked,
         "threads": threads,
-        "encoder": encoder.name,
+        "encoder": {"name": encoder.name, "digest": encoder.digest},
         "base": describe(learnt.base),
         "training": training,
         "losses": list(adapted.tuning.losses) if adapted and adapted.tuning else [],
@@ -177,7 +178,7 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     tickets, val_problems = read_val(settings.val)
     places = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
     problems = [*train_problems, *val_problems, *place_problems(**places)]
-    problems += [*base_problems(settings.base_model), *encoder_problems(settings.encoder)]
+    problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if problems:
         raise InputProblems(problems)
     try:
@@ -201,7 +202,7 @@ def index(settings: Settings, rows: Sequence[LabelledTicket], encoder: Encoder, 
 
 def vote(pool: "IntentPool", tickets: Sequence[Ticket], encoder: Encoder, clock: Clock) -> "tuple[Lookup, ...]":
     """Embeds the new tickets, votes on their intents, chooses their exemplars."""
-    from finetune.lessons import EXEMPLARS
+    from retrieval.exemplars import EXEMPLARS
     from retrieval.lookup import look_up
 
     with clock.stage("vote", "vote on intents, choose exemplars"):
@@ -234,7 +235,7 @@ def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock
     return Learnt(pool, base, adapted, ())
 
 
-def training_figures(learnt: Learnt) -> dict[str, Any]:
+def training_figures(learnt: Learnt, clock: Clock) -> dict[str, Any]:
     """The `training` object of the result; without an adapter, the losses are those of the intents."""
     from retrieval.heldout import intent_losses
 
@@ -242,28 +243,30 @@ def training_figures(learnt: Learnt) -> dict[str, Any]:
         tuning = learnt.adapted.tuning
         steps, train_loss, val_loss = tuning.steps, tuning.train_loss, learnt.adapted.val_loss
     else:
-        steps, (train_loss, val_loss) = 0, intent_losses(learnt.pool)
+        with clock.stage("losses", "hold rows out to measure the intents' losses"):
+            steps, (train_loss, val_loss) = 0, intent_losses(learnt.pool)
     return {"steps": steps, "train_loss": train_loss, "val_loss": val_loss, "wall_clock_s": round(elapsed(), 3)}
 
 
 def reply(settings: Settings, lookups: "Sequence[Lookup]", learnt: Learnt, clock: Clock) -> "tuple[tuple[Answer, ...], bool]":
     """Writes or copies the replies; says whether the deadline struck."""
-    from finetune.replies import Question, copy_reply, write_replies
+    from retrieval.reply import asked, copy_reply
     from retrieval.results import Answer
 
-    deadline = settings.deadline(WRITING)
-    questions = [Question(found.ticket.id, found.ticket.text, found.intent, found.exemplars) for found in lookups]
-    late = False
+    questions = [asked(found) for found in lookups]
+    replies, complete = {question.row_id: copy_reply(question) for question in questions}, True
     base, adapted = learnt.base, learnt.adapted
     with clock.stage("reply", "answer the tickets"):
         if base and adapted and adapted.model and adapted.gate.passed:
-            replies = write_replies(questions, adapted.model, base, adapted.writer, room=adapted.room, deadline=deadline)
-            late = time.monotonic() > deadline
-        else:
-            replies = {question.row_id: copy_reply(question) for question in questions}
+            from finetune.replies import write_replies
+
+            deadline = settings.deadline(WRITING)
+            replies, complete = write_replies(
+                questions, adapted.model, base, adapted.writer, room=adapted.room, deadline=deadline
+            )
     share = 1000 * clock.seconds["vote"] / len(lookups)
     answers = (Answer(found, replies[found.ticket.id], share + 1000 * replies[found.ticket.id].seconds) for found in lookups)
-    return tuple(answers), late
+    return tuple(answers), not complete
 
 
 def odd_rows(pool: "IntentPool", tickets: Sequence[Ticket]) -> list[str]:
@@ -282,7 +285,6 @@ def describe(base: "BaseModel | None") -> dict[str, Any]:
 
 def write(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]", learnt: Learnt, clock: Clock) -> None:
     """Writes the weights folder, and the result last: where it stands, all else does."""
-    from finetune.artifacts import remove_adapter, save_adapter
     from retrieval.files import write_json, write_jsonl
     from retrieval.results import digests, versions
     from retrieval.store import save_desk
@@ -290,6 +292,8 @@ def write(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]
     with clock.stage("write", f"write {settings.weights} and {settings.output}"):
         remove_adapter(settings.weights)
         if learnt.base and learnt.adapted and learnt.adapted.model:
+            from finetune.artifacts import save_adapter
+
             save_adapter(learnt.adapted.model, learnt.base, settings.weights)
         save_desk(learnt.pool.desk, learnt.pool.ticket_index, settings.weights)
         write_jsonl(settings.weights / "predictions.jsonl", (answer.explanation() for answer in answers))

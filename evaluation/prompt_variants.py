@@ -23,16 +23,17 @@ from rich.table import Table
 
 from evaluation.labels import Label, read_labels
 from finetune.base_model import BaseModel, load_base
-from finetune.lessons import EXEMPLARS, LessonPlan, make_lessons
-from finetune.lora import attach, detach, learning_rate, tune
+from finetune.lessons import LessonPlan, make_lessons
+from finetune.lora import learning_rate, passing_adapter, tune
 from finetune.prompt import prompt_writer
-from finetune.replies import Question, Reply, copy_reply, reply_room, write_replies
+from finetune.replies import reply_room, write_replies
 from retrieval.desk import embed_desk
-from retrieval.encoder import Encoder, SentenceEncoder
-from retrieval.exemplars import reply_exemplars
+from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder
+from retrieval.exemplars import EXEMPLARS, reply_exemplars
 from retrieval.heldout import held_out_votes
 from retrieval.names import names_gate
 from retrieval.progress import say
+from retrieval.reply import Question, Reply, copy_reply
 from retrieval.runtime import settle
 from retrieval.tickets import InputProblems, LabelledTicket, read_train, read_val
 from retrieval.voting import IntentPool, fit_pool
@@ -126,15 +127,12 @@ def answer(desk: TestDesk, variant: Variant, base: BaseModel, *, seed: int) -> l
     writer = prompt_writer(base.tokenizer, base.window, exemplar_tickets=variant.exemplar_tickets)
     room = reply_room(writer, desk.pool.desk.rows)
     if variant.plan is None:
-        found = write_replies(desk.questions, base.model, base, writer, room=room)
+        found, _ = write_replies(desk.questions, base.model, base, writer, room=room)
         return [found[question.row_id] for question in desk.questions]
     lessons = make_lessons(desk.pool.desk, held_out_votes(desk.pool), writer, variant.plan, seed=seed)
-    adapted = attach(base, seed=seed)
-    try:
+    with passing_adapter(base, seed=seed) as adapted:
         tune(adapted, lessons.epochs, rate=learning_rate(base), seed=seed, label=variant.name)
-        found = write_replies(desk.questions, adapted, base, writer, room=room)
-    finally:
-        detach(adapted)
+        found, _ = write_replies(desk.questions, adapted, base, writer, room=room)
     return [found[question.row_id] for question in desk.questions]
 
 
@@ -189,6 +187,8 @@ def folder_desk(folder: Path, encoder: Encoder) -> TestDesk:
     if problems or more:
         raise InputProblems([*problems, *more])
     labels = read_labels(folder / "val_labels.jsonl")
+    if bare := [row.id for row in val if row.id not in labels]:
+        raise InputProblems([f"{folder}: found no labels for {', '.join(bare)}, expected one for every row of val.jsonl"])
     return prepare(folder.name, train, [row.text for row in val], [labels[row.id] for row in val], encoder)
 
 
@@ -220,22 +220,26 @@ def main() -> int:
     parser.add_argument(
         "--desk", type=Path, nargs="+", default=[], help="folders with train.jsonl, val.jsonl, val_labels.jsonl"
     )
+    names = [variant.name for variant in VARIANTS]
     parser.add_argument("--base-model", default="auto", help="as for run.py")
     parser.add_argument("--splits", type=int, default=3, help="draws")
     parser.add_argument("--intents", type=int, default=12, help="intents per draw, two train rows each")
     parser.add_argument("--tests", type=int, default=16, help="test rows per draw")
     parser.add_argument("--max-reply-words", type=int, default=80, help="leave out rows with longer replies")
-    parser.add_argument("--only", nargs="+", default=[v.name for v in VARIANTS], help="names of variants (default: all)")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {names} (default: all)")
     options = parser.parse_args()
     settle()
-    encoder, base = SentenceEncoder(None), load_base(options.base_model)
     measured: list[Measured] = []
     try:
+        encoder, base = SentenceEncoder(None), load_base(options.base_model)
         desks = [folder_desk(folder, encoder) for folder in options.desk]
         desks += drawn_desks(options.draw_from, encoder, options) if options.draw_from else []
     except InputProblems as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 2
+    except ModelUnavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     for seed, desk in enumerate(desks):
         measured.append(measure(desk, "copy", [copy_reply(question) for question in desk.questions], encoder, 0.0))
         for variant in (variant for variant in VARIANTS if variant.name in options.only):

@@ -17,15 +17,17 @@ from peft import PeftModel
 
 from finetune.base_model import BaseModel
 from finetune.crossfit import CrossFit, cross_fit
-from finetune.gates import reply_gate
+from finetune.gates import reply_gate, untested
 from finetune.lessons import LessonPlan, make_lessons
-from finetune.lora import NoAdapter, Tuning, attach, completion_losses, detach, learning_rate, tune
+from finetune.lora import NoAdapter, Tuning, attach, completion_losses, learning_rate, tune
 from finetune.prompt import Example, PromptWriter, prompt_writer
-from finetune.replies import copy_reply, reply_room
+from finetune.replies import reply_room
 from retrieval.curate import representative_rows
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
 from retrieval.heldout import held_out_votes
+from retrieval.reply import copy_reply
+from retrieval.tickets import shown
 from retrieval.voting import IntentPool, fit_pool
 
 MOST_TAUGHT = 120  # rows: four passes over them (two of cross-fitting) fit into the budget on two cores
@@ -80,10 +82,12 @@ def adapt(pool: IntentPool, base: BaseModel, encoder: Encoder, *, plan: LessonPl
     votes = held_out_votes(taught)
     writer = prompt_writer(base.tokenizer, base.window)
     lessons = make_lessons(taught.desk, votes, writer, plan, seed=seed)
-    warnings = [f"rows too long to learn from: {', '.join(lessons.too_long)}"] if lessons.too_long else []
+    unusable = ", ".join(shown(row_id) for row_id in lessons.unusable)
+    warnings = [f"rows too long to learn from: {unusable}"] if unusable else []
     if len(taught.desk.rows) < len(pool.desk.rows):
         warnings.append(f"the adapter learns from {len(taught.desk.rows)} of {len(pool.desk.rows)} rows, retrieval from all")
     room = reply_room(writer, taught.desk.rows)
+    evidence = CrossFit((), (), {}, complete=True)
     try:
         if not lessons.epochs[0]:
             raise NoAdapter("no row is short enough to learn from")
@@ -91,7 +95,8 @@ def adapt(pool: IntentPool, base: BaseModel, encoder: Encoder, *, plan: LessonPl
         model, tuning = _final_adapter(base, lessons.epochs, seed=seed, deadline=deadlines.training)
     except NoAdapter as error:
         gate = Gate("replies", False, "copy", None, 0, None, f"no adapter: {error}")
-        return Adapted(None, writer, room, None, 0.0, gate, (*warnings, f"no adapter was kept: {error}"), braked=False)
+        braked = not evidence.complete or error.out_of_time
+        return Adapted(None, writer, room, None, 0.0, gate, (*warnings, f"no adapter was kept: {error}"), braked)
     gate = _judged(evidence, tuning, encoder, base, {row.id: row.ideal_reply for row in taught.desk.rows}, seed=seed)
     val_loss = float(np.mean(evidence.losses)) if evidence.losses else _loss_of_base(model, lessons.epochs[0])
     if not evidence.losses:
@@ -112,15 +117,20 @@ def _final_adapter(
 ) -> tuple[PeftModel, Tuning]:
     model = attach(base, seed=seed)
     try:
-        return model, tune(model, epochs, rate=learning_rate(base), seed=seed, deadline=deadline)
+        tuning = tune(model, epochs, rate=learning_rate(base), seed=seed, deadline=deadline)
+        if not tuning.steps:
+            raise NoAdapter("the time budget was gone before the first step", out_of_time=True)
     except NoAdapter:
-        detach(model)
+        model.unload()
         raise
+    return model, tuning
 
 
 def _judged(evidence: CrossFit, tuning: Tuning, encoder: Encoder, base: BaseModel, ideal: dict[str, str], *, seed: int) -> Gate:
-    if not evidence.complete or not (tuning.finished or base.large):
-        return reply_gate([], large=base.large and evidence.complete, seed=seed)
+    if not evidence.complete:
+        return untested("the time budget ended the measuring", [], large=False)
+    if not tuning.finished and not base.large:
+        return untested("the time budget ended the training", [], large=False)
     # A replaced draft is a copy: it says nothing about generating.
     asked = [question for question in evidence.questions if evidence.replies[question.row_id].source == "generated"]
     wanted = encoder.encode([ideal[question.row_id] for question in asked])

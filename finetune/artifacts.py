@@ -17,7 +17,7 @@ from peft import PeftModel
 from finetune.base_model import BaseModel
 from retrieval.files import share, write_json
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+CONFIG = "adapter_config.json"
 
 
 def save_adapter(model: PeftModel, base: BaseModel, folder: Path) -> None:
@@ -35,9 +35,3 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path) -> None:
         for path in sorted(made.iterdir()):
             share(path)
             path.replace(folder / path.name)
-
-
-def remove_adapter(folder: Path) -> None:
-    """Takes away what an earlier run left: an adapter beside a record that knows nothing of it misleads."""
-    for name in (WEIGHTS, CONFIG):
-        (folder / name).unlink(missing_ok=True)

@@ -12,17 +12,20 @@ What it does not know: whether the base can be loaded here (`base_model`).
 from pathlib import Path
 
 from retrieval.encoder import HUB_ID
+from retrieval.places import look_problem
 
 EXPECTED = "expected auto, none, ORG/NAME[@REVISION], a checkpoint folder or a .gguf file"
 
 
-def base_problems(choice: str) -> list[str]:
-    """What is wrong with the value of --base-model, a sentence each."""
+def base_problems(choice: str, weights: Path) -> list[str]:
+    """What is wrong with the value of --base-model, a sentence each; `weights` is where the run will write."""
     path = Path(choice)
     if choice in ("auto", "none"):
         return []
+    if unseen := look_problem(path):
+        return [_problem(choice, unseen)]
     if path.is_dir():
-        return [] if (path / "config.json").is_file() else [_problem(choice, "a folder without config.json")]
+        return _folder_problems(choice, path, weights)
     if choice.endswith(".gguf"):
         return _gguf_problems(choice, path)
     if path.exists():
@@ -33,11 +36,21 @@ def base_problems(choice: str) -> list[str]:
     )
 
 
+def _folder_problems(choice: str, folder: Path, weights: Path) -> list[str]:
+    if folder.resolve() == weights.resolve():
+        return [f"--weights {weights}: found the folder of --base-model, whose files would be replaced, expected another"]
+    return [] if (folder / "config.json").is_file() else [_problem(choice, "a folder without config.json")]
+
+
 def _gguf_problems(choice: str, path: Path) -> list[str]:
     if not path.is_file():
         return [_problem(choice, "no such file")]
-    with path.open("rb") as file:
-        return [] if file.read(4) == b"GGUF" else [_problem(choice, "a file that does not start with GGUF")]
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        return [_problem(choice, f"a file that cannot be read ({error.strerror})")]
+    return [] if start == b"GGUF" else [_problem(choice, "a file that does not start with GGUF")]
 
 
 def _problem(choice: str, found: str) -> str:

@@ -10,7 +10,6 @@ file's SHA-256. The cache is what is loaded always, on the first run too, so tha
 What it does not know: prompts, adapters, training.
 """
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -31,6 +30,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from retrieval.encoder import ModelUnavailable, guarded
+from retrieval.files import folder_sha256, sha256
 
 EMBEDDED_NAME = "SmolLM2-135M-Instruct (embedded)"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -86,7 +86,7 @@ def _find_and_load(choice: str) -> BaseModel:
         folder = _converted(path, digest)
         return _load(EMBEDDED_NAME if choice == "auto" else choice, str(folder), None, f"sha256:{digest}")
     if path.is_dir():
-        return _load(choice, str(path.resolve()), None, f"sha256:{_folder_digest(path)}")
+        return _load(choice, str(path.resolve()), None, f"sha256:{folder_sha256(path)}")
     source, _, revision = choice.partition("@")
     return _load(source, source, revision or None, "")
 
@@ -106,19 +106,6 @@ def embedded_file() -> Path:
 def cache_folder() -> Path:
     """Where converted bases are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thirty-tickets"
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _folder_digest(folder: Path) -> str:
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        whole.update(f"{path.name}:{sha256(path)}\n".encode())
-    return whole.hexdigest()
 
 
 def _converted(path: Path, digest: str) -> Path:

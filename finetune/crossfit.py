@@ -8,7 +8,6 @@ replaced by a stored one where the check fails. These adapters are thrown away; 
 What it does not know: what is decided from it (`gates`).
 """
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,12 +15,13 @@ import numpy as np
 
 from finetune.base_model import BaseModel
 from finetune.lessons import LessonPlan, lesson, make_lessons
-from finetune.lora import attach, completion_losses, detach, learning_rate, tune
-from finetune.prompt import Example, PromptWriter, RowTooLong
-from finetune.replies import Question, Reply, reply_room, write_replies
+from finetune.lora import completion_losses, learning_rate, passing_adapter, tune
+from finetune.prompt import Example, NoPrompt, PromptWriter
+from finetune.replies import reply_room, write_replies
 from retrieval.desk import Desk
-from retrieval.exemplars import Rows, honest_exemplars
+from retrieval.exemplars import EXEMPLARS, Rows, honest_exemplars
 from retrieval.heldout import folds, held_out_votes
+from retrieval.reply import Question, Reply
 from retrieval.voting import IntentPool, Votes, fit_pool
 
 
@@ -66,18 +66,17 @@ def cross_fit(
         out = np.flatnonzero(half_of == half)
         taught = fit_pool(pool.desk.without(out), with_names=pool.with_names, weights=pool.weights)
         lessons = make_lessons(taught.desk, held_out_votes(taught), writer, plan, seed=seed)
-        adapted = attach(base, seed=seed)
-        try:
+        asked = judged_questions(pool.desk, votes, out)
+        with passing_adapter(base, seed=seed) as adapted:
             label = f"cross-fit, half {half + 1} of 2"
             tuning = tune(adapted, lessons.epochs, rate=learning_rate(base), seed=seed, deadline=deadline, label=label)
             losses += completion_losses(adapted, _examples(pool.desk, votes, writer, plan, out))
-            asked = judged_questions(pool.desk, votes, plan, out)
             room = reply_room(writer, pool.desk.rows)
-            replies |= write_replies(asked, adapted, base, writer, room=room, deadline=deadline, label="cross-fit, replies")
-            questions += asked
-        finally:
-            detach(adapted)
-        if not tuning.finished or time.monotonic() > deadline:
+            label = f"cross-fit, replies {half + 1} of 2"
+            written, whole = write_replies(asked, adapted, base, writer, room=room, deadline=deadline, label=label)
+        replies |= written
+        questions += asked
+        if not (tuning.finished and whole):
             return CrossFit(tuple(losses), tuple(questions), replies, complete=False)
     return CrossFit(tuple(losses), tuple(questions), replies, complete=True)
 
@@ -85,12 +84,12 @@ def cross_fit(
 def _examples(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPlan, out: Rows) -> list[Example]:
     found: list[Example] = []
     for number in out:
-        with suppress(RowTooLong):
+        with suppress(NoPrompt):
             found.append(lesson(desk, votes, writer, plan, int(number), with_own=False))
     return found
 
 
-def judged_questions(desk: Desk, votes: Votes, plan: LessonPlan, numbers: Rows) -> list[Question]:
+def judged_questions(desk: Desk, votes: Votes, numbers: Rows) -> list[Question]:
     """Those of the rows whose intent has another row, asked as if they were new tickets."""
     rows_of = np.bincount(desk.intent_of, minlength=len(desk.intents))
     return [
@@ -98,7 +97,7 @@ def judged_questions(desk: Desk, votes: Votes, plan: LessonPlan, numbers: Rows) 
             row_id=desk.rows[i].id,
             ticket=desk.rows[i].text,
             intent=desk.intents[votes.winners[i]],
-            exemplars=tuple(desk.rows[j] for j in honest_exemplars(desk, votes, int(i), count=plan.exemplars, with_own=False)),
+            exemplars=tuple(desk.rows[j] for j in honest_exemplars(desk, votes, int(i), count=EXEMPLARS, with_own=False)),
         )
         for i in numbers
         if rows_of[desk.intent_of[i]] > 1

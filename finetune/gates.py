@@ -24,14 +24,17 @@ def reply_gate(differences: Sequence[float], *, large: bool, seed: int) -> Gate:
         seed: of the bootstrap.
     """
     if len(differences) < FEWEST:
-        mean = float(np.mean(differences)) if len(differences) else None
-        size = "large" if large else "small"
-        why = f"untested: {len(differences)} held-out drafts passed the check, {FEWEST} needed; a {size} base "
-        decision, habit = ("generate", "generates") if large else ("copy", "copies")
-        return Gate("replies", large, decision, mean, len(differences), None, why + habit)
+        return untested(f"{len(differences)} held-out drafts passed the check, {FEWEST} needed", differences, large=large)
     values = np.asarray(differences, dtype=np.float64)
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = (float(bound) for bound in np.quantile(values[draws].mean(axis=1), [0.1, 0.9]))
     passed = low > WORST_LOSS
     why = f"cosine to the ideal reply, generated minus copied: lower bound {low:+.3f}, {WORST_LOSS} allowed"
     return Gate("replies", passed, "generate" if passed else "copy", float(values.mean()), len(values), (low, high), why)
+
+
+def untested(reason: str, differences: Sequence[float], *, large: bool) -> Gate:
+    """What happens without enough evidence: a large base generates, a small one copies."""
+    mean = float(np.mean(differences)) if len(differences) else None
+    decision, habit = ("generate", "a large base generates") if large else ("copy", "a small base copies")
+    return Gate("replies", large, decision, mean, len(differences), None, f"untested: {reason}; {habit}")

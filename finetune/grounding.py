@@ -12,13 +12,25 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-URL = re.compile(r"(?:https?://|www\.)[^\s<>()\"“”]+", re.IGNORECASE)
+# With or without a scheme: `login.northstar.example/reset` leads somewhere, too. File names look the same.
+URL = re.compile(r"https?://[^\s<>()\"“”]+|(?:[\w-]+\.)+[a-z]{2,}\b(?:/[^\s<>()\"“”]*)?")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-NUMBER = re.compile(r"(?<![\w.,])[$€£]?\s?\d+(?:[.,:]\d+)*\s?%?")
-DURATION = re.compile(r"(\d+(?:[.,]\d+)*)[\s-]?(second|minute|hour|day|week|month|quarter|year)s?\b", re.IGNORECASE)
+NUMBER = re.compile(r"(?:[$€£]\s?)?\w*\d\w*(?:[.,:]\d+)*(?:\s?[%$€£])?")  # with what is glued to it: SOC2, v3, USD500
+UNITS = {
+    **dict.fromkeys(("s", "sec", "second"), "second"),
+    **dict.fromkeys(("min", "minute"), "minute"),
+    **dict.fromkeys(("h", "hr", "hour"), "hour"),
+    **dict.fromkeys(("d", "day"), "day"),
+    **dict.fromkeys(("w", "wk", "week"), "week"),
+    **dict.fromkeys(("mo", "month"), "month"),
+    "quarter": "quarter",
+    **dict.fromkeys(("y", "yr", "year"), "year"),
+}
+DURATION = re.compile(rf"(?<![\w.,])(\d+(?:[.,]\d+)*)[\s-]?({'|'.join(UNITS)})s?\b", re.IGNORECASE)
 LIST_MARKER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
-PATH_STEP = re.compile(r"(\w+)\W{0,2}\s*(?:→|->|›|»|>)(?=\s*\W{0,2}(\w+))")
-QUOTED = re.compile(r"[\"“«`]([^\"“”«»`\n]{2,60})[\"”»`]")
+# The word before an arrow and the label behind it: its first word and the capitalised ones that follow.
+PATH_STEP = re.compile(r"(\w+)\W{0,2}\s*(?:→|->|›|»|>)(?=\s*\W{0,2}(\w+(?: [A-Z]\w*)*))")
+QUOTED = re.compile(r"[\"“«`]([^\"“”«»`\n]{2,60})[\"”»`]|(?<!\w)['‘]([^'‘’\n]{2,60})['’](?!\w)")
 PLACEHOLDER = re.compile(r"\{\{[^}]*\}\}|\[[^\]\n]{2,60}\]|<[^<>\s][^<>\n]{0,60}>")
 PROMPT_FORM = re.compile(r"^\s*(?:intent|reply|ticket|stored replies):", re.IGNORECASE | re.MULTILINE)
 CIRCLE = 4  # words
@@ -38,7 +50,8 @@ def findings(reply: str, sources: Sequence[str], *, ended: bool = True) -> tuple
     if PROMPT_FORM.search(reply):
         found.append("it spells out the prompt's form")
     known = set().union(*(_facts(source) for source in sources))
-    found += [f"{kind} {value} stands in no source" for kind, value in sorted(_facts(reply) - known)]
+    unknown = [(kind, value) for kind, value in sorted(_facts(reply) - known)]
+    found += [f"{kind} {value} stands in no source" for kind, value in (*unknown, *_unknown_names(reply, sources))]
     circle = _circles(reply) - set().union(*(_circles(source) for source in sources))
     return (*found, *(f'it repeats "{" ".join(words)}"' for words in sorted(circle)[:1]))
 
@@ -46,19 +59,32 @@ def findings(reply: str, sources: Sequence[str], *, ended: bool = True) -> tuple
 def _facts(text: str) -> set[tuple[str, str]]:
     """Checkable facts in a normal form: what kind, and what it says."""
     rest = LIST_MARKER.sub("\n", text)
-    facts = {("placeholder", _plain(match)) for match in PLACEHOLDER.findall(rest)}
-    facts |= {("quoted name", _plain(match).strip(".,;:!?")) for match in QUOTED.findall(rest)}
-    facts |= {("UI step", f"{a} → {b}".casefold()) for a, b in _steps(rest)}
-    for kind, pattern in (("URL", URL), ("address", EMAIL)):
-        facts |= {(kind, match.rstrip(".,;:!?").casefold()) for match in pattern.findall(rest)}
+    facts = {("UI step", f"{match[1]} → {match[2]}".casefold()) for match in PATH_STEP.finditer(rest)}
+    for kind, pattern in (("address", EMAIL), ("URL", URL)):
+        facts |= {(kind, _address(match)) for match in pattern.findall(rest)}
         rest = pattern.sub(" ", rest)
-    facts |= {("duration", f"{amount} {unit.lower()}") for amount, unit in DURATION.findall(rest)}
-    return facts | {("number", re.sub(r"\s", "", match)) for match in NUMBER.findall(rest)}
+    facts |= {("duration", f"{amount} {UNITS[unit.lower()]}") for amount, unit in DURATION.findall(rest)}
+    amounts = DURATION.sub(r"\1 ", rest)  # `24h` and `24 hours` hold the number 24
+    return facts | {("number", _amount(match)) for match in NUMBER.findall(amounts)}
 
 
-def _steps(text: str) -> list[tuple[str, str]]:
-    """The words on both sides of every arrow: `Settings → Members → Guests` has two steps."""
-    return [(match[1], match[2]) for match in PATH_STEP.finditer(text)]
+def _address(text: str) -> str:
+    """An address without scheme and without the punctuation of its sentence."""
+    return re.sub(r"^https?://(www\.)?|^www\.", "", text.casefold()).rstrip(".,;:!?/")
+
+
+def _amount(text: str) -> str:
+    """A number in one form: no spaces, the currency in front."""
+    joined = re.sub(r"\s", "", text.casefold())
+    return joined[-1] + joined[:-1] if joined[-1] in "$€£" else joined
+
+
+def _unknown_names(reply: str, sources: Sequence[str]) -> list[tuple[str, str]]:
+    """Quoted names and placeholders of a reply that stand in no source, quoted there or not."""
+    names = {("quoted name", _plain(a or b).strip(".,;:!?")) for a, b in QUOTED.findall(reply)}
+    names |= {("placeholder", _plain(match)) for match in PLACEHOLDER.findall(reply)}
+    known = [_plain(source) for source in sources]
+    return [(kind, value) for kind, value in sorted(names) if not any(value in source for source in known)]
 
 
 def _plain(text: str) -> str:

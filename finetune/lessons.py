@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finetune.prompt import Example, PromptWriter, RowTooLong
+from finetune.prompt import Example, NoPrompt, PromptWriter
 from retrieval.desk import Desk
-from retrieval.exemplars import honest_exemplars
+from retrieval.exemplars import EXEMPLARS, honest_exemplars
 from retrieval.tickets import LabelledTicket
 from retrieval.voting import Votes
-
-EXEMPLARS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class LessonPlan:
     Attributes:
         own_share: share of the prompts in which the row's own reply stands among the exemplars.
         siblings: without its own reply, the target is the best exemplar of the row's intent, if there is one.
-        exemplars: how many.
+        exemplars: how many in a training prompt; new tickets always get `EXEMPLARS`.
         epochs: passes over the rows.
     """
 
@@ -45,10 +43,10 @@ def plan_for(*, large: bool) -> LessonPlan:
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """For each epoch its examples, and the rows that were too long to be taught."""
+    """For each epoch its examples, and the rows that make no prompt."""
 
     epochs: tuple[tuple[Example, ...], ...]
-    too_long: tuple[str, ...]
+    unusable: tuple[str, ...]
 
 
 def make_lessons(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPlan, *, seed: int) -> Lessons:
@@ -62,24 +60,24 @@ def make_lessons(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPla
         seed: decides which prompts hold the row's own reply where `own_share` is between 0 and 1.
     """
     epochs: list[tuple[Example, ...]] = []
-    too_long: dict[str, None] = {}
+    unusable: dict[str, None] = {}
     for epoch in range(plan.epochs):
-        with_own = np.random.default_rng([seed, epoch]).random(len(desk.rows)) < plan.own_share
+        with_own = np.random.default_rng([1, seed, epoch]).random(len(desk.rows)) < plan.own_share
         taught: list[Example] = []
         for number in range(len(desk.rows)):
             try:
                 taught.append(lesson(desk, votes, writer, plan, number, with_own=bool(with_own[number])))
-            except RowTooLong:
-                too_long[desk.rows[number].id] = None
+            except NoPrompt:
+                unusable[desk.rows[number].id] = None
         epochs.append(tuple(taught))
-    return Lessons(tuple(epochs), tuple(too_long))
+    return Lessons(tuple(epochs), tuple(unusable))
 
 
 def lesson(desk: Desk, votes: Votes, writer: PromptWriter, plan: LessonPlan, number: int, *, with_own: bool) -> Example:
     """The training prompt of row `number`.
 
     Raises:
-        RowTooLong: its reply leaves no room for its ticket.
+        NoPrompt: its reply leaves no room for its ticket.
     """
     row = desk.rows[number]
     chosen = honest_exemplars(desk, votes, number, count=plan.exemplars, with_own=with_own) if plan.exemplars else ()

@@ -13,7 +13,8 @@ What it does not know: what is in a prompt, and whether the adapter is any good 
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,11 @@ class Tuning:
 
 
 class NoAdapter(Exception):
-    """Training came to nothing that may be kept: a loss or a weight is not finite, or there was no row to learn from."""
+    """Training came to nothing that may be kept: not finite, no row to learn from, or no time for a single step."""
+
+    def __init__(self, reason: str, *, out_of_time: bool = False) -> None:
+        super().__init__(reason)
+        self.out_of_time = out_of_time
 
 
 def learning_rate(base: BaseModel) -> float:
@@ -66,9 +71,14 @@ def attach(base: BaseModel, *, seed: int) -> PeftModel:
     return get_peft_model(base.model, config)
 
 
-def detach(adapted: PeftModel) -> None:
-    """Takes the adapter off again; the base is as it was."""
-    adapted.unload()
+@contextmanager
+def passing_adapter(base: BaseModel, *, seed: int) -> Iterator[PeftModel]:
+    """A fresh adapter for as long as the block lasts; afterwards the base is as it was."""
+    adapted = attach(base, seed=seed)
+    try:
+        yield adapted
+    finally:
+        adapted.unload()
 
 
 def tune(

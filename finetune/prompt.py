@@ -50,8 +50,8 @@ class Prompt:
     exemplars: int
 
 
-class RowTooLong(Exception):
-    """A reply leaves no room for its ticket in the base's window; the message names the row."""
+class NoPrompt(Exception):
+    """A row cannot be written as a prompt for this base: too long for its window, or its text makes control tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class PromptWriter:
             room: tokens to leave free.
 
         Raises:
-            RowTooLong: not even a stump of the ticket fits.
+            NoPrompt: not even a stump of the ticket fits.
         """
         for count in range(len(exemplars), -1, -1):
             ids = self._ids(ticket, exemplars[:count], intent)
@@ -96,13 +96,13 @@ class PromptWriter:
             ids = self._ids(f"{ticket[:half]} … {ticket[-half:]}", (), intent)
             if len(ids) + room <= self.window:
                 return Prompt(row_id, tuple(ids), 0)
-        raise RowTooLong(f"row {row_id} leaves no room for its ticket in a window of {self.window} tokens")
+        raise NoPrompt(f"row {row_id} leaves no room for its ticket in a window of {self.window} tokens")
 
     def example(self, row: LabelledTicket, exemplars: Sequence[LabelledTicket], *, reply: str | None = None) -> Example:
         """A training row: the prompt and the reply (the row's own unless another is given), end of turn included.
 
         Raises:
-            RowTooLong: the reply leaves no room for the ticket.
+            NoPrompt: the reply leaves no room for the ticket.
         """
         completion = [*self._plain_ids(f" {reply or row.ideal_reply}"), self.end_id]
         prompt = self.prompt(row.id, row.text, exemplars, intent=row.intent, room=len(completion))
@@ -131,6 +131,8 @@ class PromptWriter:
         if self._control_count(ids) != self._control_count(blank):
             # An added token that is not special and not in the template, which transformers lets through.
             ids = self._template([{**message, "content": self._split(message["content"])} for message in messages])
+            if self._control_count(ids) != self._control_count(blank):
+                raise NoPrompt("a text makes control tokens of this tokenizer")
         return ids
 
     def _template(self, messages: list[dict[str, str]]) -> list[int]:
@@ -146,7 +148,7 @@ class PromptWriter:
         ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         if self._control_count(ids):
             ids = self.tokenizer.encode(self._split(text), add_special_tokens=False, split_special_tokens=True)
-        return list(ids)
+        return [int(i) for i in ids if i not in self.controls]
 
     def _control_count(self, ids: Sequence[int]) -> int:
         return sum(i in self.controls for i in ids)

@@ -1,66 +1,28 @@
-"""From a lookup to a reply: copied from the desk, or written by the model and checked.
+"""From a question to a reply that the model wrote and the check let pass.
 
-What it does not know: which of the two is better here (`gates.reply_gate`).
+What it does not know: whether a copied reply would be better here (`gates.reply_gate`).
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from finetune.base_model import BaseModel
 from finetune.generate import Generation, generate
 from finetune.grounding import findings
-from finetune.prompt import Prompt, PromptWriter, RowTooLong
+from finetune.prompt import NoPrompt, Prompt, PromptWriter
+from retrieval.reply import Question, Reply, copy_reply
 from retrieval.tickets import LabelledTicket
 
-Source = Literal["copied", "generated", "replaced"]
 ROOM_FACTOR = 1.25  # a reply may be this much longer than the longest stored one
 MOST_ROOM = 320  # tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A ticket to be answered from exemplars: all that a reply is made of."""
-
-    row_id: str
-    ticket: str
-    intent: str
-    exemplars: tuple[LabelledTicket, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer and where it came from.
-
-    Attributes:
-        text: the answer.
-        source: copied (a stored reply, by plan), generated, or replaced (generated, but it failed the check).
-        findings: what the check found.
-        draft: the rejected reply, empty if none was.
-        tokens: that the model read and wrote.
-        seconds: that the model took.
-    """
-
-    text: str
-    source: Source
-    findings: tuple[str, ...] = ()
-    draft: str = ""
-    tokens: int = 0
-    seconds: float = 0.0
 
 
 def reply_room(writer: PromptWriter, rows: Sequence[LabelledTicket]) -> int:
     """Tokens a reply may take: a quarter more than the longest stored reply, within the window's half."""
     longest = max(writer.completion_length(row.ideal_reply) for row in rows)
     return min(int(ROOM_FACTOR * longest), MOST_ROOM, writer.window // 2)
-
-
-def copy_reply(question: Question) -> Reply:
-    """The stored reply that retrieval ranks first."""
-    return Reply(question.exemplars[0].ideal_reply, "copied")
 
 
 def write_replies(
@@ -72,8 +34,10 @@ def write_replies(
     room: int,
     deadline: float = math.inf,
     label: str = "write replies",
-) -> dict[str, Reply]:
+) -> tuple[dict[str, Reply], bool]:
     """Generates, checks, and replaces what fails; a question that finds no room or no time is copied.
+
+    Returns the replies by row id, and whether all that could be written were: False if the deadline struck.
 
     Args:
         questions: ids unique.
@@ -86,13 +50,13 @@ def write_replies(
     """
     prompts = {q.row_id: prompt for q in questions if (prompt := _prompt(q, writer, room))}
     written = generate(model, base, list(prompts.values()), end_id=writer.end_id, room=room, deadline=deadline, label=label)
-    return {question.row_id: _checked(question, prompts, written) for question in questions}
+    return {question.row_id: _checked(question, prompts, written) for question in questions}, len(written) == len(prompts)
 
 
 def _prompt(question: Question, writer: PromptWriter, room: int) -> Prompt | None:
     try:
         return writer.prompt(question.row_id, question.ticket, question.exemplars, intent=question.intent, room=room)
-    except RowTooLong:
+    except NoPrompt:
         return None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.encoder import Encoder, Vectors, humanised
-from retrieval.tickets import LabelledTicket
+from retrieval.tickets import LabelledTicket, shown
 
 NEAR_DUPLICATE = 0.97
 
@@ -79,7 +79,7 @@ def near_duplicates(desk: Desk, *, threshold: float = NEAR_DUPLICATE) -> list[st
         close = np.flatnonzero(desk.tickets[i + 1 :] @ desk.tickets[i] >= threshold) + i + 1
         for j in close[desk.intent_of[close] != desk.intent_of[i]]:
             other = desk.rows[j]
-            found.append(f"near-duplicate tickets {row.id} ({row.intent}) and {other.id} ({other.intent})")
+            found.append(f"near-duplicate tickets {shown(row.id)} ({row.intent}) and {shown(other.id)} ({other.intent})")
             if len(found) == 5:
                 return found
     return found

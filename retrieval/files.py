@@ -1,5 +1,6 @@
-"""Writing files so that a crash never leaves half of one."""
+"""Files: written so that a crash never leaves half of one, and known by their SHA-256."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -38,3 +39,17 @@ def share(path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_sha256(folder: Path) -> str:
+    """SHA-256 over names and contents of a folder's safetensors files, in hex."""
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        whole.update(f"{path.name}:{sha256(path)}\n".encode())
+    return whole.hexdigest()

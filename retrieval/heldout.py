@@ -51,5 +51,5 @@ def intent_losses(pool: IntentPool, *, at_most: int = 1000) -> tuple[float, floa
     seen = fitted.vote(sample.tickets, [row.text for row in sample.rows])
     each = np.arange(len(sample.rows))
     return tuple(  # type: ignore[return-value]
-        float(-votes.log_probabilities[each, sample.intent_of].mean()) for votes in (seen, held_out_votes(fitted))
+        float(0.0 - votes.log_probabilities[each, sample.intent_of].mean()) for votes in (seen, held_out_votes(fitted))
     )

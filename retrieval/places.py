@@ -6,11 +6,12 @@ What it does not know: what stands in the files (`tickets`).
 import os
 from pathlib import Path
 
-# Names that a run writes into its weights folder.
-WRITTEN = (
-    *("adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"),
-    *("desk.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl", "run.json"),
+# Names that a run writes into its weights folder: what belongs to an adapter (tokenizers differ in what they write), the rest.
+OF_ADAPTER = (
+    *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"),
 )
+WRITTEN = (*OF_ADAPTER, "desk.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl", "run.json")
 
 
 def place_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
@@ -28,6 +29,11 @@ def place_problems(*, train: Path, val: Path, weights: Path, output: Path) -> li
 
 def _all_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
     found = [*_folder_problems(weights), *_output_problems(output, weights)]
+    found += [
+        f"--weights {weights}: found the folder {name} in it, where the run writes a file; expected another folder"
+        for name in WRITTEN
+        if (weights / name).is_dir()
+    ]
     own = {(weights / name).resolve() for name in WRITTEN}
     for option, path in (("--train", train), ("--val", val)):
         if path.resolve() == output.resolve():
@@ -64,3 +70,18 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
     if not os.access(parent, os.W_OK | os.X_OK):
         return [f"--output {output}: found no permission to write in {output.parent}, expected a folder that can be written to"]
     return []
+
+
+def remove_adapter(weights: Path) -> None:
+    """Takes away what an earlier run left: an adapter beside a record that knows nothing of it misleads."""
+    for name in OF_ADAPTER:
+        (weights / name).unlink(missing_ok=True)
+
+
+def look_problem(path: Path) -> str:
+    """Why one cannot even look whether a path exists (too long a name, no permission); empty if one can."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        return f"a path that cannot be looked at ({getattr(error, 'strerror', None) or error})"
+    return ""

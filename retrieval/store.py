@@ -43,5 +43,6 @@ def load_desk(folder: Path) -> Desk:
         raise InputProblems(problems)
     intents = tuple(sorted({row.intent for row in rows}))
     vectors = load_file(folder / VECTORS)
-    intent_of = np.array([intents.index(row.intent) for row in rows], dtype=np.int64)
+    number = {intent: c for c, intent in enumerate(intents)}
+    intent_of = np.array([number[row.intent] for row in rows], dtype=np.int64)
     return Desk(rows, intents, intent_of, vectors["tickets"], vectors["replies"], vectors["names"])

@@ -62,6 +62,8 @@ def read_rows(path: Path, fields: Sequence[str]) -> tuple[list[dict[str, Any]], 
     Byte-order mark, CRLF and blank lines are fine; unknown fields are kept and may be ignored.
     """
     try:
+        if path.is_char_device():
+            return [], [f"{path}: found a device, expected a JSONL file"]
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except IsADirectoryError:
         return [], [f"{path}: found a folder, expected a JSONL file"]
@@ -133,13 +135,15 @@ def doubts(train: Sequence[LabelledTicket], val: Sequence[Ticket]) -> list[str]:
         intents_of[folded(row.text)].add(row.intent)
     for text, intents in intents_of.items():
         if len(intents) > 1:
-            found.append(f"the ticket {shown(text)} has conflicting intents: {', '.join(sorted(intents))}")
+            found.append(f"the ticket {shown(text)} has conflicting intents: {', '.join(map(shown, sorted(intents)))}")
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in train:
         spellings[folded(row.intent)].add(row.intent)
     for names in spellings.values():
         if len(names) > 1:
-            found.append(f"intents that differ only in case or spaces count as different: {', '.join(sorted(names))}")
+            found.append(
+                f"intents that differ only in case or spaces count as different: {', '.join(map(shown, sorted(names)))}"
+            )
     repeated = sum(count - 1 for count in Counter(folded(row.text) for row in train).values())
     if repeated:
         found.append(f"{repeated} train ticket(s) repeat another one word for word")

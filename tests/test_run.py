@@ -66,6 +66,7 @@ def test_one_train_row_and_no_language_model(folder: Path) -> None:
     assert result["predictions"][0]["prediction"] == GOOD["ideal_reply"]
     record = json.loads((folder / "weights" / "run.json").read_text())
     assert record["deterministic"] is True
+    assert record["encoder"]["digest"].startswith("sha256:")
     assert set(record["sha256"]) == {"desk.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl"}
 
 
@@ -114,6 +115,30 @@ def test_a_malformed_base_is_found_before_anything_is_loaded(
     assert f"--base-model {base}: found a" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("base_model", "x" * 5000), ("encoder", "x" * 5000), ("base_model", "weights"), ("train", "/dev/zero")],
+)
+def test_paths_that_would_break_later_are_found_first(
+    folder: Path, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_base(folder / "weights")
+    before = sorted(folder.rglob("*"))
+    chosen = folder / value if value == "weights" else value
+    assert run.main(arguments(folder, **{option: chosen})) == 2
+    said = capsys.readouterr().err
+    assert "found" in said
+    assert "Traceback" not in said
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_command_to_the_terminal_in_a_label_is_not_obeyed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = [GOOD | {"id": name, "intent": intent} for name, intent in (("a", "\x1b[2Jx"), ("\x1b[2Jb", "other"))]
+    write(folder / "train.jsonl", *named)
+    assert run.main(arguments(folder)) == 0
+    assert "\x1b[2J" not in capsys.readouterr().err
+
+
 def test_a_named_base_that_fails_while_loading_is_one_sentence_and_status_1(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +160,12 @@ def test_auto_without_an_installed_base_ends_at_retrieval_alone_with_the_reason(
     assert warning.startswith("retrieval alone: the embedded base is not installed")
 
 
+def test_retrieval_alone_loads_nothing_of_the_language_model(folder: Path) -> None:
+    code = f"import sys, run; run.main({arguments(folder)!r}); print([n for n in sys.modules if n.startswith('finetune.')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['finetune.base_choice']"
+
+
 def test_a_folder_as_base_trains_saves_and_loads_again(folder: Path) -> None:
     from peft import AutoPeftModelForCausalLM
 
@@ -154,6 +185,8 @@ def test_trap_15_a_struck_time_budget_still_gives_a_complete_result_and_says_so(
     check_result(folder / "results.json", ["v"], {"billing.seat"})
     record = json.loads((folder / "weights" / "run.json").read_text())
     assert record["deterministic"] is False
+    assert record["training"]["steps"] == 0
+    assert not (folder / "weights" / "adapter_model.safetensors").exists(), "an adapter of no steps is none"
     assert any("time budget" in warning for warning in record["warnings"])
 
 

@@ -10,9 +10,10 @@ from finetune.gates import FEWEST, reply_gate
 from finetune.lessons import LessonPlan, Lessons, make_lessons
 from finetune.lora import Tuning
 from finetune.prompt import prompt_writer
-from finetune.replies import Question, Reply, copy_reply, write_replies
+from finetune.replies import write_replies
 from retrieval.desk import Desk
 from retrieval.heldout import held_out_votes
+from retrieval.reply import Question, Reply, copy_reply
 from retrieval.voting import fit_pool
 from tests.fakes import ROWS, HashEncoder, base, desk, row
 
@@ -42,7 +43,7 @@ def test_with_too_few_rows_the_size_of_the_base_decides_and_the_record_says_unte
 def test_a_judged_row_is_absent_from_its_exemplars_and_single_rows_are_not_judged() -> None:
     rows = (*ROWS, row(7, "audit log please", "security.audit", "See the log."))
     pool = fit_pool(desk(rows), with_names=True)
-    questions = judged_questions(pool.desk, held_out_votes(pool), ONE_PASS, pool.desk.intent_of * 0 + range(7))
+    questions = judged_questions(pool.desk, held_out_votes(pool), pool.desk.intent_of * 0 + range(7))
     assert [question.row_id for question in questions] == [r.id for r in ROWS]
     assert all(question.row_id not in [e.id for e in question.exemplars] for question in questions)
 
@@ -76,7 +77,16 @@ def test_one_row_cannot_be_held_out_and_the_record_says_whose_loss_it_is() -> No
 def test_a_struck_deadline_is_reported() -> None:
     past = Deadlines(0.0, 0.0)
     adapted = adapt(fit_pool(desk(), with_names=True), base(), HashEncoder(), plan=ONE_PASS, seed=0, deadlines=past)
-    assert (adapted.braked, adapted.gate.passed) == (True, False)
+    assert (adapted.braked, adapted.gate.passed, adapted.model) == (True, False, None)
+    assert any("before the first step" in warning for warning in adapted.warnings)
+
+
+def test_a_deadline_in_the_evidence_leaves_the_adapter_and_the_gate_says_why_it_copies() -> None:
+    late = Deadlines(0.0, float("inf"))
+    adapted = adapt(fit_pool(desk(), with_names=True), base(), HashEncoder(), plan=ONE_PASS, seed=0, deadlines=late)
+    assert adapted.model is not None
+    assert (adapted.braked, adapted.gate.decision) == (True, "copy")
+    assert "the time budget ended the measuring" in adapted.gate.why
 
 
 def test_no_row_short_enough_means_no_adapter_and_copies() -> None:
@@ -91,7 +101,9 @@ def test_a_draft_that_fails_the_check_is_replaced_by_the_first_exemplars_reply()
     tiny = base()
     writer = prompt_writer(tiny.tokenizer, tiny.window)
     question = Question("v", "why?", "billing.seat", ROWS[:2])
-    reply = write_replies([question], tiny.model, tiny, writer, room=6)["v"]  # random weights never end a turn
+    replies, complete = write_replies([question], tiny.model, tiny, writer, room=6)
+    reply = replies["v"]  # random weights never end a turn
+    assert complete
     assert (reply.source, reply.text) == ("replaced", ROWS[0].ideal_reply)
     assert "it never ended" in reply.findings
     assert reply.tokens > 0
@@ -101,9 +113,10 @@ def test_a_question_without_room_or_time_is_copied() -> None:
     tiny = base()
     question = Question("v", "why? " * 50, "billing.seat", ROWS[:2])
     small = prompt_writer(tiny.tokenizer, 100)
-    assert write_replies([question], tiny.model, tiny, small, room=60)["v"] == copy_reply(question)
+    assert write_replies([question], tiny.model, tiny, small, room=60) == ({"v": copy_reply(question)}, True)
     writer = prompt_writer(tiny.tokenizer, tiny.window)
-    assert write_replies([question], tiny.model, tiny, writer, room=6, deadline=0.0)["v"] == copy_reply(question)
+    late = write_replies([question], tiny.model, tiny, writer, room=6, deadline=0.0)
+    assert late == ({"v": copy_reply(question)}, False)
 
 
 @pytest.mark.parametrize(("ideal_is", "decision"), [("the draft", "generate"), ("the copy", "copy")])
@@ -135,9 +148,9 @@ def test_a_row_is_judged_by_an_adapter_that_was_not_trained_on_it(monkeypatch: p
 
     judged: list[set[str]] = []
 
-    def answered(questions: Sequence[Question], *_: Any, **__: Any) -> dict[str, Reply]:
+    def answered(questions: Sequence[Question], *_: Any, **__: Any) -> tuple[dict[str, Reply], bool]:
         judged.append({question.row_id for question in questions})
-        return {question.row_id: copy_reply(question) for question in questions}
+        return {question.row_id: copy_reply(question) for question in questions}, True
 
     monkeypatch.setattr("finetune.crossfit.make_lessons", spied)
     monkeypatch.setattr("finetune.crossfit.write_replies", answered)

@@ -4,18 +4,22 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from finetune.artifacts import CONFIG, WEIGHTS, remove_adapter, save_adapter
+from finetune.artifacts import CONFIG, save_adapter
 from finetune.base_model import BaseModel
-from finetune.generate import generate
-from finetune.lora import NoAdapter, attach, completion_losses, detach, tune
-from finetune.prompt import Example, prompt_writer
+from finetune.generate import Generation, _generate_batch, generate
+from finetune.lora import NoAdapter, attach, completion_losses, passing_adapter, tune
+from finetune.prompt import Example, Prompt, prompt_writer
+from retrieval.places import OF_ADAPTER, remove_adapter
 from tests.fakes import ROWS, base
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 def examples(tiny: BaseModel) -> list[Example]:
@@ -57,10 +61,12 @@ def test_trap_5_the_same_seed_gives_the_same_adapter_and_another_seed_another(tm
     assert same != other
 
 
-def test_detaching_gives_the_base_back() -> None:
+def test_a_passing_adapter_works_in_its_block_and_gives_the_base_back() -> None:
     tiny = base()
     before = completion_losses(tiny.model, examples(tiny))
-    detach(trained(tiny))
+    with passing_adapter(tiny, seed=0) as adapted:
+        tune(adapted, [examples(tiny)], rate=1e-2, seed=0)
+        assert completion_losses(adapted, examples(tiny)) != before
     assert completion_losses(tiny.model, examples(tiny)) == before
 
 
@@ -114,9 +120,10 @@ def test_what_else_lies_in_the_folder_stays(tmp_path: Path) -> None:
 def test_an_adapter_of_an_earlier_run_is_removed(tmp_path: Path) -> None:
     tiny = base()
     save_adapter(attach(tiny, seed=0), tiny, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= set(OF_ADAPTER), "a file that no check of --weights knows"
+    (tmp_path / "desk.jsonl").write_text("{}")
     remove_adapter(tmp_path)
-    assert not (tmp_path / WEIGHTS).exists()
-    assert not (tmp_path / CONFIG).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["desk.jsonl"]
 
 
 def test_trap_1_generation_stops_at_the_turns_end_even_where_padding_is_that_token() -> None:
@@ -132,13 +139,21 @@ def test_trap_1_generation_stops_at_the_turns_end_even_where_padding_is_that_tok
     assert (ROWS[0].ideal_reply.startswith(cut.text), cut.ended) == (True, False)
 
 
-def test_trap_6_the_order_of_the_input_does_not_change_the_output() -> None:
+def test_trap_6_the_order_of_the_input_changes_neither_batches_nor_output(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = base()
     writer = prompt_writer(tiny.tokenizer, tiny.window)
     prompts = [writer.prompt(f"v{i}", "why " * (i % 5), ROWS[: i % 3], intent="a", room=12) for i in range(11)]
+    batches: list[list[str]] = []
+
+    def spied(model: Any, base: Any, batch: list[Prompt], settings: Any) -> dict[str, Generation]:
+        batches.append([prompt.row_id for prompt in batch])
+        return _generate_batch(model, base, batch, settings)
+
+    monkeypatch.setattr("finetune.generate._generate_batch", spied)
     forth, back = (generate(tiny.model, tiny, order, end_id=writer.end_id, room=12) for order in (prompts, prompts[::-1]))
     assert {key: value.text for key, value in forth.items()} == {key: value.text for key, value in back.items()}
     assert len(forth) == 11
+    assert batches[: len(batches) // 2] == batches[len(batches) // 2 :], "float noise depends on who shares a batch"
 
 
 def test_trap_10_generation_goes_through_the_adapter() -> None:
@@ -147,8 +162,11 @@ def test_trap_10_generation_goes_through_the_adapter() -> None:
     prompt = writer.prompt("v", ROWS[0].text, (), intent=ROWS[0].intent, room=8)
     plain = generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=8)
     adapted = trained(tiny, rate=5e-2)
+    merged: list[bool] = []
+    layers = [module for name, module in adapted.named_modules() if name.endswith("q_proj")]
+    layers[0].register_forward_hook(lambda layer, *_: merged.append(layer.merged))
     assert generate(adapted, tiny, [prompt], end_id=writer.end_id, room=8)["v"].text != plain["v"].text
-    assert all(hasattr(module, "lora_A") for name, module in adapted.named_modules() if name.endswith("q_proj"))
+    assert set(merged) == {False}
 
 
 def test_rows_after_the_deadline_are_missing() -> None:

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import pytest
 
 from finetune.lessons import LessonPlan, lesson, make_lessons
-from finetune.prompt import RULES, PromptWriter, RowTooLong, prompt_writer
+from finetune.prompt import RULES, NoPrompt, PromptWriter, prompt_writer
 from retrieval.heldout import held_out_votes
 from retrieval.voting import fit_pool
 from tests.fakes import CHATML, ROWS, desk, row, tokenizer
@@ -102,7 +102,7 @@ def test_trap_2_truncation_never_takes_the_completion_and_a_reply_without_room_n
     long = row(9, "x" * 5000, "a.b", "The whole reply.")
     example = found.example(long, ROWS[:3])
     assert shown(found, example.ids).endswith("The whole reply.<|im_end|>")
-    with pytest.raises(RowTooLong, match="row t9"):
+    with pytest.raises(NoPrompt, match="row t9"):
         found.example(row(9, "q", "a.b", "y" * 700), ())
 
 
@@ -129,5 +129,5 @@ def test_a_row_that_is_too_long_is_left_out_and_named() -> None:
     rows = (*ROWS, row(7, "q", "a.b", "z" * 3000))
     pool = fit_pool(desk(rows), with_names=True)
     lessons = make_lessons(pool.desk, held_out_votes(pool), writer(), LessonPlan(), seed=0)
-    assert lessons.too_long == ("t7",)
+    assert lessons.unusable == ("t7",)
     assert [len(epoch) for epoch in lessons.epochs] == [6, 6]

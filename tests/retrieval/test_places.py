@@ -31,11 +31,13 @@ def test_good_places_have_no_problems_and_nothing_is_made(tmp_path: Path, places
         ({"weights": "file"}, "found the file"),
         ({"weights": "file/w"}, "found the file"),
         ({"weights": "w", "output": "w/run.json"}, "the run writes a file of that name"),
+        ({"weights": "full"}, "found the folder run.json in it"),
         ({"weights": ".", "train": "desk.jsonl"}, "would be replaced"),
     ],
 )
 def test_bad_places_are_named(tmp_path: Path, places: dict[str, str], said: str) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "full" / "run.json").mkdir(parents=True)
     (tmp_path / "circle").symlink_to("circle")
     os.mkfifo(tmp_path / "pipe")
     assert said in problems(tmp_path, **places)

@@ -82,6 +82,6 @@ def test_odd_but_valid_input_is_warned_about() -> None:
     ]
     said = " | ".join(doubts(train, [Ticket("a", "q")]))
     assert "stand in both files" in said
-    assert "conflicting intents: x.y, x.z" in said
-    assert "differ only in case or spaces count as different: X.Y, x.y" in said
+    assert 'conflicting intents: "x.y", "x.z"' in said
+    assert 'differ only in case or spaces count as different: "X.Y", "x.y"' in said
     assert doubts(train[:1], [Ticket("q", "q")]) == []

@@ -212,7 +212,7 @@ def test_left_out_rows_are_not_among_their_exemplars(number: int) -> None:
 
 def test_near_duplicates_with_different_intents_are_named() -> None:
     rows = (*ROWS, row(7, "my token leaked", "billing.seat", "x"))
-    assert near_duplicates(desk(rows)) == ["near-duplicate tickets t4 (api.token) and t7 (billing.seat)"]
+    assert near_duplicates(desk(rows)) == ['near-duplicate tickets "t4" (api.token) and "t7" (billing.seat)']
 
 
 def test_a_stranger_is_unfamiliar_and_a_repeated_ticket_is_not() -> None:
