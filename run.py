@@ -202,12 +202,11 @@ def index(settings: Settings, rows: Sequence[LabelledTicket], encoder: Encoder, 
 
 def vote(pool: "IntentPool", tickets: Sequence[Ticket], encoder: Encoder, clock: Clock) -> "tuple[Lookup, ...]":
     """Embeds the new tickets, votes on their intents, chooses their exemplars."""
-    from retrieval.exemplars import EXEMPLARS
     from retrieval.lookup import look_up
 
     with clock.stage("vote", "vote on intents, choose exemplars"):
         vectors = encoder.encode([ticket.text for ticket in tickets])
-        return look_up(pool, tickets, vectors, exemplars=EXEMPLARS)
+        return look_up(pool, tickets, vectors)
 
 
 def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock) -> Learnt:
@@ -221,6 +220,9 @@ def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock
     from finetune.adapt import Deadlines, adapt
     from finetune.base_model import load_base
     from finetune.lessons import plan_for
+    from retrieval.runtime import deterministic_kernels
+
+    deterministic_kernels()
 
     with clock.stage("load", "load the language model"):
         try:

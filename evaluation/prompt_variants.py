@@ -34,7 +34,7 @@ from retrieval.heldout import held_out_votes
 from retrieval.names import names_gate
 from retrieval.progress import say
 from retrieval.reply import Question, Reply, copy_reply
-from retrieval.runtime import settle
+from retrieval.runtime import deterministic_kernels, settle
 from retrieval.tickets import InputProblems, LabelledTicket, read_train, read_val
 from retrieval.voting import IntentPool, fit_pool
 
@@ -229,6 +229,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {names} (default: all)")
     options = parser.parse_args()
     settle()
+    deterministic_kernels()
     measured: list[Measured] = []
     try:
         encoder, base = SentenceEncoder(None), load_base(options.base_model)

@@ -1,8 +1,4 @@
-"""Exemplars and a ticket become token ids; the only place that knows what a prompt looks like.
-
-    system     the rules
-    user       the stored replies that retrieval chose, best last; then the ticket
-    assistant  "intent: NAME\\nreply:" is given, the model writes the rest and ends its turn
+"""A prompt's words (`retrieval.wording`) become token ids; the only place that knows templates and control tokens.
 
 Training and answering call the same function. Prompt and completion are tokenised apart and joined, so that the border of
 the loss is exact wherever a tokenizer would have merged across it (trl#5213), and the loss is masked by position, because
@@ -22,11 +18,8 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from retrieval.tickets import LabelledTicket
+from retrieval.wording import wording
 
-RULES = (
-    "You answer support tickets of one product. Write the reply in the words of the stored replies, "
-    "and use only facts that stand in the stored replies or in the ticket."
-)
 # For a base without a chat template: its turns are paragraphs.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
 FEWEST_TICKET_CHARACTERS = 40
@@ -113,16 +106,9 @@ class PromptWriter:
         return len(self._plain_ids(f" {reply}")) + 1
 
     def _ids(self, ticket: str, exemplars: Sequence[LabelledTicket], intent: str) -> list[int]:
-        user = f"Stored replies:\n\n{self._stored(exemplars)}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
-        prompt = self._render([{"role": "system", "content": RULES}, {"role": "user", "content": user}])
-        return prompt + self._plain_ids(f"intent: {intent}\nreply:")
-
-    def _stored(self, exemplars: Sequence[LabelledTicket]) -> str:
-        asked = [f"ticket: {row.text}\n" if self.exemplar_tickets else "" for row in exemplars]
-        shown = [
-            f"{ticket}intent: {row.intent}\nreply: {row.ideal_reply}" for ticket, row in zip(asked, exemplars, strict=True)
-        ]
-        return "\n\n".join(reversed(shown))  # best last, next to the ticket
+        said = wording(ticket, exemplars, intent=intent, exemplar_tickets=self.exemplar_tickets)
+        prompt = self._render([{"role": "system", "content": said.system}, {"role": "user", "content": said.user}])
+        return prompt + self._plain_ids(said.assistant)
 
     def _render(self, messages: list[dict[str, str]]) -> list[int]:
         """Messages -> ids; control tokens inside of messages become text, and the result is checked for that."""

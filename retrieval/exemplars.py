@@ -28,10 +28,15 @@ INTENT_WEIGHT = 0.1
 Rows = NDArray[np.int64]
 
 
+def reply_worth(desk: Desk, votes: Votes, number: int) -> NDArray[np.float64]:
+    """(n,) what each row is worth for answering ticket `number` of the votes."""
+    intent_log_p = votes.log_probabilities[number][desk.intent_of]
+    return _worth(votes.ticket_scores[number], votes.reply_scores[number], intent_log_p)
+
+
 def reply_exemplars(desk: Desk, votes: Votes, number: int, *, count: int) -> Rows:
     """The `count` best rows to answer ticket `number` of the votes from, best first, no reply text twice."""
-    intent_log_p = votes.log_probabilities[number][desk.intent_of]
-    return _distinct(desk, _worth(votes.ticket_scores[number], votes.reply_scores[number], intent_log_p), count)
+    return _distinct(desk, reply_worth(desk, votes, number), count)
 
 
 def honest_exemplars(desk: Desk, votes: Votes, number: int, *, count: int, with_own: bool) -> Rows:

@@ -28,6 +28,14 @@ class LexicalIndex:
         # BM25Okapi divides by the mean document length and by the number of documents.
         self._bm25 = BM25Okapi(tokens) if any(tokens) else None
 
+    def shared(self, text: str, other: str) -> list[str]:
+        """The words that a text shares with another one and that tell documents apart, rarest first."""
+        if self._bm25 is None:
+            return []
+        theirs = set(words(other))
+        weight = {word: float(self._bm25.idf.get(word, 0.0)) for word in words(text) if word in theirs}
+        return sorted((word for word in weight if weight[word] > 0), key=lambda word: (-weight[word], word))
+
     def scores(self, text: str) -> NDArray[np.float64]:
         """(n,) scores, never below zero: in a tiny corpus a frequent word's idf turns negative, which is no evidence."""
         if self._bm25 is None:

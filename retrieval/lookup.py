@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from retrieval.encoder import Vectors
-from retrieval.exemplars import reply_exemplars
+from retrieval.exemplars import EXEMPLARS, reply_exemplars, reply_worth
 from retrieval.index import ranked
 from retrieval.tickets import LabelledTicket, Ticket
 from retrieval.voting import FAMILIAR, IntentPool, Views, Votes, vote_in_chunks
@@ -23,11 +23,23 @@ INTENTS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A train row near a ticket: centred cosine of the tickets, and BM25."""
+    """A train row near a ticket.
+
+    Attributes:
+        row: the train row.
+        cosine: centred, of the two tickets: what FAISS ranks by.
+        reply_cosine: centred, of the ticket and the row's reply.
+        bm25: of the row's ticket.
+        worth: all of them for writing a reply (`exemplars`).
+        shared: the words that matched, rarest first.
+    """
 
     row: LabelledTicket
     cosine: float
+    reply_cosine: float
     bm25: float
+    worth: float
+    shared: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ class Lookup:
         return self.familiarity < FAMILIAR
 
 
-def look_up(pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, exemplars: int) -> tuple[Lookup, ...]:
+def look_up(pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, exemplars: int = EXEMPLARS) -> tuple[Lookup, ...]:
     """Votes on tickets and chooses their neighbours and exemplars.
 
     Args:
@@ -91,14 +103,27 @@ def look_up(pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, ex
 
 def _one(pool: IntentPool, ticket: Ticket, votes: Votes, number: int, exemplars: int) -> Lookup:
     rows = pool.desk.rows
-    bm25 = pool.lexical_index.scores(ticket.text)
-    cosines = votes.ticket_scores[number]
     return Lookup(
         ticket=ticket,
         votes=tuple(_intent_vote(pool, votes, number, c) for c in ranked(votes.log_probabilities[number], INTENTS_SHOWN)),
         familiarity=float(votes.familiarity[number]),
-        neighbours=tuple(Neighbour(rows[i], float(cosines[i]), float(bm25[i])) for i in ranked(cosines, NEIGHBOURS)),
+        neighbours=_neighbours(pool, ticket, votes, number),
         exemplars=tuple(rows[i] for i in reply_exemplars(pool.desk, votes, number, count=exemplars)),
+    )
+
+
+def _neighbours(pool: IntentPool, ticket: Ticket, votes: Votes, number: int) -> tuple[Neighbour, ...]:
+    worth = reply_worth(pool.desk, votes, number)
+    return tuple(
+        Neighbour(
+            row=(row := pool.desk.rows[i]),
+            cosine=float(votes.ticket_scores[number, i]),
+            reply_cosine=float(votes.reply_scores[number, i]),
+            bm25=float(votes.lexical_scores[number, i]),
+            worth=float(worth[i]),
+            shared=tuple(pool.lexical_index.shared(ticket.text, row.text)),
+        )
+        for i in ranked(votes.ticket_scores[number], NEIGHBOURS)
     )
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.files import sha256
-from retrieval.lookup import Lookup
+from retrieval.index import DECIMALS
+from retrieval.lookup import Lookup, Neighbour
 from retrieval.reply import Reply
 
 PACKAGES = (
@@ -49,27 +50,43 @@ class Answer:
         }
 
     def explanation(self) -> dict[str, Any]:
-        """Its line in predictions.jsonl; scores with five decimals, the precision they are ranked by."""
-        votes = [
-            {"intent": v.intent, "probability": round(v.probability, 5)} | {k: round(x, 5) for k, x in v.views.items()}
-            for v in self.lookup.votes
-        ]
-        neighbours = [
-            {"id": n.row.id, "intent": n.row.intent, "cosine": round(n.cosine, 5), "bm25": round(n.bm25, 5)}
-            for n in self.lookup.neighbours
-        ]
-        return {
-            **{"id": self.lookup.ticket.id, "ticket": self.lookup.ticket.text},
-            **{"predicted_intent": self.lookup.intent, "confidence": round(self.lookup.confidence, 5)},
-            **{"familiarity": round(self.lookup.familiarity, 5), "unfamiliar": self.lookup.unfamiliar},
-            **{"votes": votes, "neighbours": neighbours, "exemplars": [row.id for row in self.lookup.exemplars]},
-            **{
-                "prediction": self.reply.text,
-                "source": self.reply.source,
-                "findings": list(self.reply.findings),
-                "draft": self.reply.draft,
-            },
+        """Its line in predictions.jsonl."""
+        return lookup_record(self.lookup) | {
+            "prediction": self.reply.text,
+            "source": self.reply.source,
+            "findings": list(self.reply.findings),
+            "draft": self.reply.draft,
         }
+
+
+def lookup_record(found: Lookup) -> dict[str, Any]:
+    """All that retrieval says about a ticket, for a JSON file."""
+    votes = [{"intent": v.intent, "probability": _short(v.probability)} | _shortened(v.views) for v in found.votes]
+    return {
+        "id": found.ticket.id,
+        "ticket": found.ticket.text,
+        "predicted_intent": found.intent,
+        "confidence": _short(found.confidence),
+        "familiarity": _short(found.familiarity),
+        "unfamiliar": found.unfamiliar,
+        "votes": votes,
+        "neighbours": [_neighbour_record(neighbour) for neighbour in found.neighbours],
+        "exemplars": [row.id for row in found.exemplars],
+    }
+
+
+def _neighbour_record(near: Neighbour) -> dict[str, Any]:
+    scores = {"cosine": near.cosine, "reply_cosine": near.reply_cosine, "bm25": near.bm25, "worth": near.worth}
+    return {"id": near.row.id, "intent": near.row.intent, **_shortened(scores), "shared_words": list(near.shared)}
+
+
+def _shortened(scores: dict[str, float]) -> dict[str, float]:
+    return {name: _short(score) for name, score in scores.items()}
+
+
+def _short(score: float) -> float:
+    """Five decimals, the precision that scores are ranked by."""
+    return round(score, DECIMALS)
 
 
 def versions() -> dict[str, str]:

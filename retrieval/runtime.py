@@ -1,7 +1,7 @@
 """The process's own switches: threads, determinism, quiet libraries. Called once, before any model is loaded.
 
 The number of threads changes the order of float sums, so it is fixed and goes into the record of the run. On CUDA the
-deterministic kernels are asked for; the workspace variable must stand before CUDA starts.
+workspace variable must stand before CUDA starts.
 
 What it does not know: seeds (they are passed to whoever draws).
 """
@@ -26,5 +26,11 @@ def settle() -> int:
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     return threads
+
+
+def deterministic_kernels() -> None:
+    """Asks torch for kernels that give the same result every time; apart, because torch loads its compiler for that (2 s)."""
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)

@@ -7,18 +7,29 @@
 What it does not know: the adapter and the record of the run, which lie beside these.
 """
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from retrieval.desk import Desk
+from retrieval.encoder import guarded
 from retrieval.files import share, write_jsonl
 from retrieval.index import VectorIndex
 from retrieval.tickets import InputProblems, read_train
 
-ROWS, VECTORS, INDEX = "desk.jsonl", "desk.safetensors", "tickets.faiss"
+ROWS, VECTORS, INDEX, RECORD = "desk.jsonl", "desk.safetensors", "tickets.faiss", "run.json"
+PARTS = ("tickets", "replies", "names")  # of the vectors
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What of a run's settings decides how its tickets are looked up."""
+
+    encoder: str | None = None  # None: the embedded one
+    seed: int = 0
 
 
 def save_desk(desk: Desk, index: VectorIndex, folder: Path) -> None:
@@ -35,6 +46,7 @@ def load_desk(folder: Path) -> Desk:
 
     Raises:
         InputProblems: the folder is not one that a run wrote.
+        ModelUnavailable: the vectors cannot be read.
     """
     rows, problems = read_train(folder / ROWS)
     if not (folder / VECTORS).is_file():
@@ -42,7 +54,26 @@ def load_desk(folder: Path) -> Desk:
     if problems:
         raise InputProblems(problems)
     intents = tuple(sorted({row.intent for row in rows}))
-    vectors = load_file(folder / VECTORS)
+    vectors = guarded(str(folder / VECTORS), lambda: load_file(folder / VECTORS))
+    if {name: len(vectors.get(name, ())) for name in PARTS} != {
+        "tickets": len(rows),
+        "replies": len(rows),
+        "names": len(intents),
+    }:
+        raise InputProblems([f"{folder}: found {VECTORS} and {ROWS} of different runs, expected a folder as run.py left it"])
     number = {intent: c for c, intent in enumerate(intents)}
     intent_of = np.array([number[row.intent] for row in rows], dtype=np.int64)
     return Desk(rows, intents, intent_of, vectors["tickets"], vectors["replies"], vectors["names"])
+
+
+def load_settings(folder: Path) -> tuple[RunSettings, list[str]]:
+    """The settings of the run that wrote a weights folder, and a sentence for every problem."""
+    path = folder / RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        return RunSettings(found["encoder"], int(found["seed"])), []
+    except OSError as error:
+        problem = f"{path}: cannot be read ({error.strerror}), expected a weights folder that run.py wrote"
+    except (ValueError, KeyError, TypeError):
+        problem = f"{path}: found something else, expected the record that run.py wrote"
+    return RunSettings(), [problem]

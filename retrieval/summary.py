@@ -10,6 +10,7 @@ from rich.text import Text
 from retrieval.desk import Desk
 from retrieval.progress import show
 from retrieval.results import Answer
+from retrieval.tickets import printable
 
 UNSURE = 0.5
 
@@ -26,16 +27,11 @@ def print_summary(answers: Sequence[Answer], desk: Desk, *, facts: Sequence[tupl
     learnt = f"{len(desk.rows)} rows, {len(desk.intents)} intents"
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in [("train", learnt), *_answer_lines(answers), *facts]:
-        table.add_row(Text(name, style="bold"), _printable(value))
+        table.add_row(Text(name, style="bold"), Text(printable(value)))
     for warning in warnings:
-        table.add_row(Text("warning", style="bold yellow"), _printable(warning))
+        table.add_row(Text("warning", style="bold yellow"), Text(printable(warning)))
     show("")
     show(table)
-
-
-def _printable(text: str) -> Text:
-    """Text without the characters by which an intent's name could command the terminal."""
-    return Text("".join(c if c.isprintable() else "\ufffd" for c in text))
 
 
 def _answer_lines(answers: Sequence[Answer]) -> list[tuple[str, str]]:

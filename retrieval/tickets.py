@@ -126,6 +126,11 @@ def shown(text: str, *, limit: int = 40) -> str:
     return json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
 
 
+def printable(text: str) -> str:
+    """Text on one line, without the characters by which a ticket could command the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def doubts(train: Sequence[LabelledTicket], val: Sequence[Ticket]) -> list[str]:
     """What is odd about good input, a sentence each: the run goes on, and the user should know."""
     both = sorted({row.id for row in train} & {row.id for row in val})

@@ -77,6 +77,7 @@ class Votes:
         familiarity: (m,) highest cosine to an intent; below `FAMILIAR` the ticket is probably about something else.
         ticket_scores: (m, n) centred cosine to every train ticket: the neighbours' voices.
         reply_scores: (m, n) centred cosine to every stored reply.
+        lexical_scores: (m, n) BM25 of every train ticket.
     """
 
     views: Views
@@ -85,6 +86,7 @@ class Votes:
     familiarity: Floats
     ticket_scores: Vectors
     reply_scores: Vectors
+    lexical_scores: Vectors
 
     @property
     def confidence(self) -> Floats:
@@ -109,11 +111,12 @@ class IntentPool:
         centred = self.ticket_index.centred(queries)
         ticket_scores = self.ticket_index.similarities(centred)
         reply_scores = self.reply_index.similarities(centred)
+        lexical_scores = np.array([self.lexical_index.scores(text) for text in texts], dtype=np.float32)  # (m, documents)
         views = Views(
             regression=self._regression_view(queries),
             neighbours=self._neighbour_view(centred, ticket_scores),
             replies=self._reply_view(reply_scores),
-            lexical=self._lexical_view(texts),
+            lexical=self._lexical_view(lexical_scores),
         )
         log_probabilities = views.pooled(self.weights)
         return Votes(
@@ -123,6 +126,7 @@ class IntentPool:
             familiarity=np.max(queries @ self._class_vectors().T, axis=1).astype(np.float64),
             ticket_scores=ticket_scores,
             reply_scores=reply_scores,
+            lexical_scores=lexical_scores[:, : len(self.desk.rows)],
         )
 
     def _regression_view(self, queries: Vectors) -> Floats:
@@ -144,12 +148,12 @@ class IntentPool:
         rows = unit(self.desk.replies - self.reply_index.mean)
         return _by_length(reply_scores @ self._membership(), self._membership().T @ rows)
 
-    def _lexical_view(self, texts: Sequence[str]) -> Floats:
-        owner = np.concatenate([self.desk.intent_of, np.arange(len(self.desk.intents))])  # rows, then names
-        found = np.zeros((len(texts), len(self.desk.intents)))
-        for i, text in enumerate(texts):
-            scores = self.lexical_index.scores(text)
-            np.maximum.at(found[i], owner[: len(scores)], scores)
+    def _lexical_view(self, scores: Vectors) -> Floats:
+        """The best document of each intent; documents are the rows, then the names."""
+        owner = np.concatenate([self.desk.intent_of, np.arange(len(self.desk.intents))])
+        found = np.zeros((len(scores), len(self.desk.intents)))
+        for i, row in enumerate(scores):
+            np.maximum.at(found[i], owner[: len(row)], row)
         return np.asarray(found / np.maximum(found.max(axis=1, keepdims=True), 1e-9))
 
     def _membership(self) -> Vectors:

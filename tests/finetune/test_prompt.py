@@ -3,9 +3,10 @@ from collections.abc import Sequence
 import pytest
 
 from finetune.lessons import LessonPlan, lesson, make_lessons
-from finetune.prompt import RULES, NoPrompt, PromptWriter, prompt_writer
+from finetune.prompt import NoPrompt, PromptWriter, prompt_writer
 from retrieval.heldout import held_out_votes
 from retrieval.voting import fit_pool
+from retrieval.wording import RULES
 from tests.fakes import CHATML, ROWS, desk, row, tokenizer
 
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML

@@ -1,0 +1,151 @@
+"""The desk and its new tickets on a plane: which intents lie apart, and where a new ticket fell.
+
+Train rows are dots, new tickets crosses, coloured by intent, with thin lines from a new ticket to its neighbours. The plane is
+t-SNE's (van der Maaten and Hinton 2008) with its start from the principal components and one seed, so the same rows give the
+same picture; with fewer than five points it is the first two principal components.
+
+What it does not know: true distances. Neighbours on the plane are mostly neighbours; how far apart two groups lie means little.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import cycle
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.desk import Desk
+from retrieval.encoder import Vectors
+
+FEWEST_FOR_TSNE = 5
+PERPLEXITY = 12.0  # about as many neighbours as a desk of thirty rows can show
+MOST_LINES = 200  # new tickets beyond which lines would cover everything
+MOST_NAMED = 24  # intents beyond which names would cover everything
+MARKERS = "osD^vP*X"
+Points = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A new ticket for the map.
+
+    Attributes:
+        id: of the ticket.
+        intent: that was predicted.
+        vector: (d,) unit vector.
+        neighbours: ids of its nearest train rows.
+    """
+
+    id: str
+    intent: str
+    vector: Vectors
+    neighbours: tuple[str, ...]
+
+
+class NoPlots(Exception):
+    """matplotlib is not installed; the message says how to get it."""
+
+
+def draw_map(desk: Desk, placed: Sequence[Placed], target: Path | BinaryIO, *, file_format: str = "png") -> None:
+    """Draws the map.
+
+    Args:
+        desk: the train rows.
+        placed: the new tickets.
+        target: a file, or where to write its bytes.
+        file_format: png or svg.
+
+    Raises:
+        NoPlots: matplotlib is missing.
+    """
+    figure, axes = _paper()
+    points = plane(np.concatenate([desk.tickets, *(ticket.vector[None] for ticket in placed)]))  # (n + m, 2)
+    rows, fresh = points[: len(desk.rows)], points[len(desk.rows) :]
+    looks = _looks(desk)
+    _draw_lines(axes, desk, placed, rows, fresh)
+    for c, intent in enumerate(desk.intents):
+        colour, marker = looks[intent]
+        own = rows[desk.intent_of == c]
+        axes.scatter(own[:, 0], own[:, 1], s=46, color=colour, marker=marker, label=intent, edgecolors="white", zorder=3)
+    for ticket, point in zip(placed, fresh, strict=True):
+        axes.scatter(*point, s=44, color=looks[ticket.intent][0], marker="x", linewidths=2, zorder=4)
+    _name_things(axes, desk, placed, rows, fresh)
+    drawn = BytesIO()
+    undated = {"Date": None} if file_format == "svg" else None  # the same rows give the same bytes
+    figure.savefig(drawn, format=file_format, dpi=110, bbox_inches="tight", metadata=undated)
+    _put(drawn.getvalue(), target)
+
+
+def plane(vectors: Vectors) -> Points:
+    """(n, d) -> (n, 2)."""
+    if not np.ptp(vectors, axis=0).any():  # all the same: t-SNE would divide by their spread
+        return np.zeros((len(vectors), 2))
+    if len(vectors) < FEWEST_FOR_TSNE:
+        return _first_components(vectors)
+    from sklearn.manifold import TSNE
+
+    perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(vectors), dtype=np.float64)
+
+
+def _first_components(vectors: Vectors) -> Points:
+    left, lengths, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    found = np.zeros((len(vectors), 2))
+    found[:, : len(lengths)] = (left * lengths)[:, :2]
+    return found
+
+
+def _paper() -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NoPlots("plots need matplotlib, found none: pip install -r requirements-dev.txt") from error
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title("dots: train rows; crosses: new tickets; lines: to their nearest rows", fontsize=10, loc="left", color="0.3")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return figure, axes
+
+
+def _looks(desk: Desk) -> dict[str, tuple[Any, str]]:
+    """A colour and a marker for each intent; ten colours come round again with another marker."""
+    from matplotlib import colormaps
+
+    colours: Any = colormaps["tab10"](range(10))
+    return {
+        intent: (colours[c % len(colours)], MARKERS[(c // len(colours)) % len(MARKERS)])
+        for c, intent in enumerate(desk.intents)
+    }
+
+
+def _draw_lines(axes: Any, desk: Desk, placed: Sequence[Placed], rows: Points, fresh: Points) -> None:
+    if len(placed) > MOST_LINES:
+        return
+    number = {row.id: i for i, row in enumerate(desk.rows)}
+    for ticket, point in zip(placed, fresh, strict=True):
+        for rank, row_id in enumerate(name for name in ticket.neighbours if name in number):
+            ends = np.stack([point, rows[number[row_id]]])
+            axes.plot(ends[:, 0], ends[:, 1], color="0.45", linewidth=1.2 / (1 + rank), alpha=0.6, zorder=1)
+
+
+def _name_things(axes: Any, desk: Desk, placed: Sequence[Placed], rows: Points, fresh: Points) -> None:
+    """Names of intents in a legend, ids of new tickets beside their crosses while there are few."""
+    if len(desk.intents) <= MOST_NAMED:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    if len(placed) > MOST_NAMED:
+        return
+    for ticket, point, lift in zip(placed, fresh, cycle((6, -12)), strict=False):
+        axes.annotate(ticket.id, point, xytext=(6, lift), textcoords="offset points", fontsize=8, parse_math=False)
+
+
+def _put(content: bytes, target: Path | BinaryIO) -> None:
+    if isinstance(target, Path):
+        target.write_bytes(content)
+    else:
+        target.write(content)

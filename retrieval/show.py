@@ -1,0 +1,74 @@
+"""A lookup as tables for a terminal.
+
+What it does not know: where the lookup came from.
+"""
+
+from dataclasses import fields
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retrieval.lookup import Lookup
+from retrieval.tickets import printable
+from retrieval.voting import FAMILIAR, Views, Weights
+from retrieval.wording import Wording
+
+WIDTH = 120
+CUT = 58  # characters of a ticket in a table
+
+
+def show_lookup(found: Lookup, weights: Weights, prompt: Wording | None) -> None:
+    """Prints neighbours, votes, exemplars and, if given, the prompt's words.
+
+    Args:
+        found: what retrieval says about a ticket.
+        weights: of the views, for the table's head.
+        prompt: its words, None to leave them out.
+    """
+    console = Console(width=WIDTH, highlight=False, emoji=False)
+    console.print(Text(f"{found.ticket.id}: {printable(found.ticket.text)}", style="bold"))
+    sure = "" if not found.unfamiliar else f"; below {FAMILIAR}: probably about something that no intent covers"
+    said = f"intent {found.intent}, confidence {found.confidence:.2f}, familiarity {found.familiarity:.2f}{sure}"
+    console.print(Text(printable(said)))
+    console.print(_neighbours(found))
+    console.print(_votes(found, weights))
+    console.print(_exemplars(found))
+    if prompt:
+        for speaker, words in (("system", prompt.system), ("user", prompt.user), ("assistant begins", prompt.assistant)):
+            console.print(Text(f"--- {speaker}", style="bold"))
+            console.print(Text("\n".join(printable(line) for line in words.split("\n"))))
+    console.print()
+
+
+def _neighbours(found: Lookup) -> Table:
+    table = Table("nearest row", "intent", "ticket", "cosine", "reply", "BM25", "worth", "shared words")
+    for near in found.neighbours:
+        scores = (f"{near.cosine:.3f}", f"{near.reply_cosine:.3f}", f"{near.bm25:.2f}", f"{near.worth:.3f}")
+        words = (near.row.id, near.row.intent, _cut(near.row.text))
+        table.add_row(*map(_cell, (*words, *scores, ", ".join(near.shared[:6]))))
+    return table
+
+
+def _votes(found: Lookup, weights: Weights) -> Table:
+    views = [view.name for view in fields(Views)]
+    table = Table("intent", "probability", *(f"{name} x {getattr(weights, name):g}" for name in views))
+    for vote in found.votes:
+        table.add_row(*map(_cell, (vote.intent, f"{vote.probability:.3f}", *(f"{vote.views[name]:.3f}" for name in views))))
+    return table
+
+
+def _exemplars(found: Lookup) -> Table:
+    table = Table("exemplar, in prompt order", "intent", "stored reply")
+    for row in reversed(found.exemplars):
+        table.add_row(*map(_cell, (row.id, row.intent, _cut(row.ideal_reply))))
+    return table
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= CUT else line[: CUT - 1] + "…"
+
+
+def _cell(text: str) -> Text:
+    return Text(printable(text))
