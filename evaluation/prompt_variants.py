@@ -12,30 +12,29 @@ import argparse
 import json
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.labels import Label, read_labels
+from evaluation.desks import Trial, drawn_desks, given_desk, read_labelled
+from evaluation.labels import Label
 from finetune.base_model import BaseModel, load_base
 from finetune.lessons import LessonPlan, make_lessons
 from finetune.lora import learning_rate, passing_adapter, tune
 from finetune.prompt import prompt_writer
 from finetune.replies import reply_room, write_replies
-from retrieval.desk import embed_desk
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder
-from retrieval.exemplars import EXEMPLARS, reply_exemplars
 from retrieval.heldout import held_out_votes
+from retrieval.lookup import look_up
 from retrieval.names import names_gate
 from retrieval.progress import say
-from retrieval.reply import Question, Reply, copy_reply
+from retrieval.reply import Question, Reply, asked, copy_reply
 from retrieval.runtime import deterministic_kernels, settle
-from retrieval.tickets import InputProblems, LabelledTicket, read_train, read_val
+from retrieval.tickets import InputProblems
 from retrieval.voting import IntentPool, fit_pool
 
 
@@ -61,8 +60,8 @@ VARIANTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class TestDesk:
-    """A desk with rows to be tested on, and all that its variants share."""
+class Asked:
+    """A desk's pool, and its test rows as questions: what all variants share."""
 
     name: str
     pool: IntentPool
@@ -85,44 +84,13 @@ class Measured:
     seconds: float
 
 
-def draw(
-    rows: Sequence[LabelledTicket], *, intents: int, tests: int, seed: int
-) -> tuple[list[LabelledTicket], list[LabelledTicket]]:
-    """Two train rows of each drawn intent, and `tests` further rows of these intents."""
-    by_intent: dict[str, list[LabelledTicket]] = defaultdict(list)
-    for row in rows:
-        by_intent[row.intent].append(row)
-    able = sorted(intent for intent, found in by_intent.items() if len(found) >= 3)
-    generator = np.random.default_rng(seed)
-    train: list[LabelledTicket] = []
-    rest: list[LabelledTicket] = []
-    for intent in sorted(generator.choice(able, min(intents, len(able)), replace=False)):
-        order = [by_intent[intent][i] for i in generator.permutation(len(by_intent[intent]))]
-        train += order[:2]
-        rest += order[2:]
-    return train, [rest[i] for i in generator.permutation(len(rest))[:tests]]
+def ask(desk: Trial) -> Asked:
+    """Votes on the test rows of a desk and chooses their exemplars."""
+    pool = fit_pool(desk.desk, with_names=names_gate(desk.desk, seed=0).passed)
+    return Asked(desk.name, pool, tuple(asked(found) for found in look_up(pool, desk.tickets, desk.vectors)), desk.labels)
 
 
-def prepare(
-    name: str, train: Sequence[LabelledTicket], tickets: Sequence[str], labels: Sequence[Label], encoder: Encoder
-) -> TestDesk:
-    """Embeds a desk, votes on its test tickets and chooses their exemplars."""
-    desk = embed_desk(train, encoder)
-    pool = fit_pool(desk, with_names=names_gate(desk, seed=0).passed)
-    votes = pool.vote(encoder.encode(tickets), tickets)
-    questions = tuple(
-        Question(
-            row_id=label.id,
-            ticket=ticket,
-            intent=desk.intents[votes.winners[i]],
-            exemplars=tuple(desk.rows[j] for j in reply_exemplars(desk, votes, i, count=EXEMPLARS)),
-        )
-        for i, (ticket, label) in enumerate(zip(tickets, labels, strict=True))
-    )
-    return TestDesk(name, pool, questions, tuple(labels))
-
-
-def answer(desk: TestDesk, variant: Variant, base: BaseModel, *, seed: int) -> list[Reply]:
+def answer(desk: Asked, variant: Variant, base: BaseModel, *, seed: int) -> list[Reply]:
     """The replies of one variant to the test rows of a desk."""
     writer = prompt_writer(base.tokenizer, base.window, exemplar_tickets=variant.exemplar_tickets)
     room = reply_room(writer, desk.pool.desk.rows)
@@ -136,7 +104,7 @@ def answer(desk: TestDesk, variant: Variant, base: BaseModel, *, seed: int) -> l
     return [found[question.row_id] for question in desk.questions]
 
 
-def measure(desk: TestDesk, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
+def measure(desk: Asked, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
     """Compares replies with the ideal ones."""
     ideal = encoder.encode([label.ideal_reply for label in desk.labels])
     written = encoder.encode([reply.draft or reply.text for reply in replies])
@@ -148,48 +116,11 @@ def measure(desk: TestDesk, variant: str, replies: Sequence[Reply], encoder: Enc
         written=[round(float(c), 4) for c in np.sum(ideal * written, axis=1)],
         checked=[round(float(c), 4) for c in np.sum(ideal * checked, axis=1)],
         replaced=sum(reply.source == "replaced" for reply in replies),
-        facts_met=sum(label.facts_met(reply.text) for label, reply in pairs),
+        facts_met=sum(len(label.must_mention) - len(label.missing_facts(reply.text)) for label, reply in pairs),
         facts=sum(len(label.must_mention) for label in desk.labels),
         wrong_facts=sum(len(label.wrong_facts(reply.text)) for label, reply in pairs),
         seconds=round(seconds, 1),
     )
-
-
-def drawn_desks(paths: Sequence[Path], encoder: Encoder, options: argparse.Namespace) -> list[TestDesk]:
-    """Desks drawn from labelled files.
-
-    Raises:
-        InputProblems: a file is bad.
-    """
-    rows: list[LabelledTicket] = []
-    for number, path in enumerate(paths):
-        found, problems = read_train(path)
-        if problems:
-            raise InputProblems(problems)
-        rows += [replace(row, id=f"{number}:{row.id}") for row in found]
-    rows = [row for row in rows if len(row.ideal_reply.split()) <= options.max_reply_words]
-    desks = []
-    for seed in range(options.splits):
-        train, test = draw(rows, intents=options.intents, tests=options.tests, seed=seed)
-        labels = [Label(row.id, (row.intent,), row.ideal_reply, (), ()) for row in test]
-        desks.append(prepare(f"draw {seed}", train, [row.text for row in test], labels, encoder))
-    return desks
-
-
-def folder_desk(folder: Path, encoder: Encoder) -> TestDesk:
-    """The desk of a folder with train.jsonl, val.jsonl and val_labels.jsonl.
-
-    Raises:
-        InputProblems: a file is bad.
-    """
-    train, problems = read_train(folder / "train.jsonl")
-    val, more = read_val(folder / "val.jsonl")
-    if problems or more:
-        raise InputProblems([*problems, *more])
-    labels = read_labels(folder / "val_labels.jsonl")
-    if bare := [row.id for row in val if row.id not in labels]:
-        raise InputProblems([f"{folder}: found no labels for {', '.join(bare)}, expected one for every row of val.jsonl"])
-    return prepare(folder.name, train, [row.text for row in val], [labels[row.id] for row in val], encoder)
 
 
 def print_table(measured: Sequence[Measured]) -> None:
@@ -233,15 +164,18 @@ def main() -> int:
     measured: list[Measured] = []
     try:
         encoder, base = SentenceEncoder(None), load_base(options.base_model)
-        desks = [folder_desk(folder, encoder) for folder in options.desk]
-        desks += drawn_desks(options.draw_from, encoder, options) if options.draw_from else []
+        desks = [given_desk(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.desk]
+        if options.draw_from:
+            rows = read_labelled(options.draw_from, max_reply_words=options.max_reply_words)
+            sizes = {"splits": options.splits, "intents": options.intents, "tests": options.tests}
+            desks += drawn_desks(rows, encoder, per_intent=2, **sizes)
     except InputProblems as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 2
     except ModelUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for seed, desk in enumerate(desks):
+    for seed, desk in enumerate(map(ask, desks)):
         measured.append(measure(desk, "copy", [copy_reply(question) for question in desk.questions], encoder, 0.0))
         for variant in (variant for variant in VARIANTS if variant.name in options.only):
             began = time.monotonic()

@@ -1,121 +1,159 @@
-"""python -m evaluation.score: how good are the answers in a results file?
+"""python -m evaluation.score: how good are the answers in a results file, scored as the task is scored?
 
-Intent accuracy (the intent or one that is accepted too), must-mention groups met, must-not-mention strings avoided, cosine
-of the reply to the ideal one, and every row that falls short. Predictions and labels are joined by id.
+    python -m evaluation.score --results R --labels L [--val V] [--probes] [--second-run R2] [--judge openai:MODEL] [--json]
 
-What it does not know: how the answers came about, and the training time that a judge may weigh.
+Intent accuracy, reply quality, probes, training efficiency (`parts`), the rows that fall short, and what a second run of the
+same input did otherwise. Without a judge no network is needed.
+
+What it does not know: how the answers came about.
 """
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-from rich.table import Table
-
-from evaluation.labels import Label, read_labels
-from retrieval.encoder import Encoder, SentenceEncoder
+from evaluation.grading import Prediction, RowScore, predictions_of, score_rows, with_grades
+from evaluation.judge import Case, Judged, Prices, judge
+from evaluation.labels import Label
+from evaluation.parts import Part, parts
+from evaluation.score_input import read_input
+from evaluation.score_table import CONSOLE, print_failures, print_intents, print_parts
+from evaluation.second_run import differences
+from retrieval.encoder import ModelUnavailable, SentenceEncoder
 from retrieval.runtime import settle
 from retrieval.tickets import InputProblems
 
+OPENAI = "https://api.openai.com/v1"
+
 
 @dataclass(frozen=True, slots=True)
-class RowScore:
-    """One answer against its label."""
+class Score:
+    """All that is said about a result."""
 
-    id: str
-    expected: str
-    intent: str
-    intent_right: bool
-    facts_met: int
-    facts: int
-    wrong_facts: tuple[str, ...]
-    cosine: float
-
-
-def read_predictions(path: Path) -> dict[str, dict[str, Any]]:
-    """Predictions by id.
-
-    Raises:
-        InputProblems: the file is not a result that run.py wrote.
-    """
-    expected = 'expected a result of run.py: {"training": ..., "predictions": [...]}'
-    try:
-        predictions = json.loads(path.read_text(encoding="utf-8"))["predictions"]
-        return {row["id"]: {"intent": str(row["predicted_intent"]), "reply": str(row["prediction"])} for row in predictions}
-    except OSError as error:
-        raise InputProblems([f"{path}: cannot be read ({error.strerror}), {expected}"]) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputProblems([f"{path}: found something else, {expected}"]) from error
+    parts: list[Part]
+    rows: list[RowScore]
+    labels: dict[str, Label]
+    predictions: dict[str, Prediction]
+    judged: Judged | None
+    second_run: dict[str, list[str]] | None
+    notes: tuple[str, ...]
 
 
-def score_rows(predictions: dict[str, dict[str, Any]], labels: dict[str, Label], encoder: Encoder) -> list[RowScore]:
-    """A score for every label, in the order of the labels.
-
-    Raises:
-        InputProblems: a label has no prediction.
-    """
-    missing = [
-        f"{key}: found no prediction with this id, expected one for every label" for key in labels if key not in predictions
-    ]
-    if missing:
-        raise InputProblems(missing)
-    ideal = encoder.encode([label.ideal_reply for label in labels.values()])
-    given = encoder.encode([predictions[key]["reply"] for key in labels])
-    cosines = np.sum(ideal * given, axis=1)
-    return [_row(predictions[key], label, float(cosine)) for (key, label), cosine in zip(labels.items(), cosines, strict=True)]
-
-
-def _row(prediction: dict[str, Any], label: Label, cosine: float) -> RowScore:
-    intent, reply = prediction["intent"], prediction["reply"]
-    return RowScore(
-        id=label.id,
-        expected=label.intents[0],
-        intent=intent,
-        intent_right=intent in label.intents,
-        facts_met=label.facts_met(reply),
-        facts=len(label.must_mention),
-        wrong_facts=label.wrong_facts(reply),
-        cosine=cosine,
-    )
-
-
-def print_scores(rows: Sequence[RowScore]) -> None:
-    """The totals, then the rows that fall short."""
-    console = Console(width=110)
-    met, facts = sum(row.facts_met for row in rows), sum(row.facts for row in rows)
-    console.print(f"intents right        {sum(row.intent_right for row in rows)} of {len(rows)}")
-    console.print(f"must-mention met     {met} of {facts} groups")
-    console.print(f"must-not-mention     {sum(len(row.wrong_facts) for row in rows)} found")
-    console.print(f"cosine to the ideal  {np.mean([row.cosine for row in rows]):.3f}")
-    table = Table("row", "expected", "got", "facts", "wrong facts", "cosine")
-    short = [row for row in rows if not row.intent_right or row.facts_met < row.facts or row.wrong_facts]
-    for row in short:
-        facts_met = f"{row.facts_met} of {row.facts}"
-        table.add_row(row.id, row.expected, row.intent, facts_met, ", ".join(row.wrong_facts), f"{row.cosine:.2f}")
-    if short:
-        console.print(table)
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    found = argparse.ArgumentParser(prog="python -m evaluation.score", description=(__doc__ or "").splitlines()[0])
+    add = found.add_argument
+    add("--results", type=Path, required=True, metavar="FILE", help="what run.py wrote to --output")
+    add("--labels", type=Path, required=True, metavar="FILE", help="JSONL with id, intent, ideal_reply, must_mention, ...")
+    add("--val", type=Path, metavar="FILE", help="the tickets, to show them where an answer falls short")
+    add("--probes", action="store_true", help='score the rows of kind "probe" too, as a part of their own')
+    add("--second-run", type=Path, metavar="FILE", help="another result of the same input: say what differs")
+    add("--judge", metavar="openai:MODEL", help="let a model at OPENAI_BASE_URL (key: OPENAI_API_KEY) grade the replies")
+    add("--judge-budget-usd", type=float, default=0.5, metavar="USD", help="not to be passed (default: 0.50)")
+    prices = "USD per million prompt and completion tokens (default: 5 25)"
+    add("--judge-price", type=float, nargs=2, default=[5.0, 25.0], metavar=("IN", "OUT"), help=prices)
+    add("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
+    add("--json", action="store_true", help="one JSON object on stdout instead of tables")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Scores a results file and prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.score", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--results", type=Path, required=True, help="what run.py wrote to --output")
-    parser.add_argument("--labels", type=Path, required=True, help="JSONL with id, intent, ideal_reply, must_mention, ...")
-    options = parser.parse_args(arguments)
+    """Scores a results file and prints what is found."""
+    options = parser().parse_args(arguments)
     try:
-        predictions, labels = read_predictions(options.results), read_labels(options.labels)
-        settle()
-        print_scores(score_rows(predictions, labels, SentenceEncoder(None)))
+        found = score(options)
     except InputProblems as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 2
+    except ModelUnavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(as_json(found), ensure_ascii=False, indent=1))
+    else:
+        print_score(found)
     return 0
+
+
+def score(options: argparse.Namespace) -> Score:
+    """Reads, grades, judges, compares.
+
+    Raises:
+        InputProblems: a file or an option is bad.
+    """
+    files = {"second_run": options.second_run, "val": options.val}
+    given = read_input(options.results, options.labels, probes=options.probes, also=option_problems(options), **files)
+    predictions = predictions_of(given.result)
+    settle()
+    rows = score_rows(predictions, given.labels, SentenceEncoder(None))
+    judged = ask_judge(options, given.labels, predictions) if options.judge else None
+    if judged:
+        rows = with_grades(rows, judged.grades)
+    return Score(
+        parts=parts(rows, seconds=float(given.result["training"]["wall_clock_s"]), seed=options.seed),
+        rows=rows,
+        labels=given.labels,
+        predictions=predictions,
+        judged=judged,
+        second_run=differences(given.result, given.second) if given.second else None,
+        notes=(*given.notes, *(judged.notes if judged else ())),
+    )
+
+
+def option_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the options."""
+    found = []
+    if options.judge and (not options.judge.startswith("openai:") or options.judge == "openai:"):
+        found.append(f"--judge {options.judge}: expected openai:MODEL")
+    if min(options.judge_budget_usd, *options.judge_price) < 0:
+        found.append("--judge-budget-usd, --judge-price: found a number below 0, expected none")
+    return found
+
+
+def ask_judge(options: argparse.Namespace, labels: Mapping[str, Label], predictions: Mapping[str, Prediction]) -> Judged:
+    """The grades of the judge that --judge names."""
+    return judge(
+        [Case(label, predictions[key].reply) for key, label in labels.items()],
+        model=options.judge.removeprefix("openai:"),
+        url=os.environ.get("OPENAI_BASE_URL") or OPENAI,
+        key=os.environ.get("OPENAI_API_KEY", ""),
+        prices=Prices(*options.judge_price),
+        budget_usd=options.judge_budget_usd,
+    )
+
+
+def as_json(found: Score) -> dict[str, Any]:
+    """The score for scripts."""
+    return {
+        "parts": [asdict(part) for part in found.parts],
+        "rows": [asdict(row) | {"similarity": row.similarity, "quality": row.quality} for row in found.rows],
+        "judge": asdict(found.judged) if found.judged else None,
+        "second_run": found.second_run,
+        "notes": found.notes,
+    }
+
+
+def print_score(found: Score) -> None:
+    """The score for a reader."""
+    print_parts(found.parts, found.rows)
+    if found.judged:
+        used = f"{found.judged.prompt_tokens} prompt and {found.judged.completion_tokens} completion tokens"
+        CONSOLE.print(f"judged {len(found.judged.grades)} of {len(found.rows)} rows, {used}, {found.judged.usd:.4f} USD")
+    if found.second_run is not None:
+        CONSOLE.print(
+            "the second run is the same" if not found.second_run else f"the second run differs: {len(found.second_run)}"
+        )
+        for key, what in found.second_run.items():
+            CONSOLE.print(f"  {key}: {', '.join(what)}", markup=False)
+    for note in found.notes:
+        CONSOLE.print(f"note: {note}", markup=False)
+    print_intents(found.rows)
+    print_failures(found.rows, found.labels, found.predictions)
 
 
 if __name__ == "__main__":

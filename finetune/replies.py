@@ -12,6 +12,7 @@ from finetune.base_model import BaseModel
 from finetune.generate import Generation, generate
 from finetune.grounding import findings
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
+from retrieval.exemplars import EXEMPLARS
 from retrieval.reply import Question, Reply, copy_reply
 from retrieval.tickets import LabelledTicket
 
@@ -32,6 +33,7 @@ def write_replies(
     writer: PromptWriter,
     *,
     room: int,
+    shown: int = EXEMPLARS,
     deadline: float = math.inf,
     label: str = "write replies",
 ) -> tuple[dict[str, Reply], bool]:
@@ -45,17 +47,18 @@ def write_replies(
         base: for its tokenizer.
         writer: the one that wrote the training prompts.
         room: most tokens of a reply.
+        shown: at most so many exemplars stand in the prompt; the first of all is what replaces a bad draft.
         deadline: `time.monotonic()` after which no further batch is begun.
         label: for the progress bar.
     """
-    prompts = {q.row_id: prompt for q in questions if (prompt := _prompt(q, writer, room))}
+    prompts = {q.row_id: prompt for q in questions if (prompt := _prompt(q, writer, room, shown))}
     written = generate(model, base, list(prompts.values()), end_id=writer.end_id, room=room, deadline=deadline, label=label)
     return {question.row_id: _checked(question, prompts, written) for question in questions}, len(written) == len(prompts)
 
 
-def _prompt(question: Question, writer: PromptWriter, room: int) -> Prompt | None:
+def _prompt(question: Question, writer: PromptWriter, room: int, shown: int) -> Prompt | None:
     try:
-        return writer.prompt(question.row_id, question.ticket, question.exemplars, intent=question.intent, room=room)
+        return writer.prompt(question.row_id, question.ticket, question.exemplars[:shown], intent=question.intent, room=room)
     except NoPrompt:
         return None
 

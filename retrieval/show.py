@@ -6,7 +6,7 @@ What it does not know: where the lookup came from.
 from dataclasses import fields
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from retrieval.lookup import Lookup
@@ -15,7 +15,8 @@ from retrieval.voting import FAMILIAR, Views, Weights
 from retrieval.wording import Wording
 
 WIDTH = 120
-CUT = 58  # characters of a ticket in a table
+TICKET, REPLY = 26, 58  # characters of a text in a table
+SHARED = 4  # words
 
 
 def show_lookup(found: Lookup, weights: Weights, prompt: Wording | None) -> None:
@@ -42,11 +43,13 @@ def show_lookup(found: Lookup, weights: Weights, prompt: Wording | None) -> None
 
 
 def _neighbours(found: Lookup) -> Table:
-    table = Table("nearest row", "intent", "ticket", "cosine", "reply", "BM25", "worth", "shared words")
+    table = Table("nearest row", Column("intent", no_wrap=True), Column("ticket", no_wrap=True))
+    for name in ("cosine", "reply", "BM25", "worth", "shared words"):
+        table.add_column(name)
     for near in found.neighbours:
         scores = (f"{near.cosine:.3f}", f"{near.reply_cosine:.3f}", f"{near.bm25:.2f}", f"{near.worth:.3f}")
-        words = (near.row.id, near.row.intent, _cut(near.row.text))
-        table.add_row(*map(_cell, (*words, *scores, ", ".join(near.shared[:6]))))
+        words = (near.row.id, near.row.intent, _cut(near.row.text, TICKET))
+        table.add_row(*map(_cell, (*words, *scores, " ".join(near.shared[:SHARED]))))
     return table
 
 
@@ -61,13 +64,13 @@ def _votes(found: Lookup, weights: Weights) -> Table:
 def _exemplars(found: Lookup) -> Table:
     table = Table("exemplar, in prompt order", "intent", "stored reply")
     for row in reversed(found.exemplars):
-        table.add_row(*map(_cell, (row.id, row.intent, _cut(row.ideal_reply))))
+        table.add_row(*map(_cell, (row.id, row.intent, _cut(row.ideal_reply, REPLY))))
     return table
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, length: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= CUT else line[: CUT - 1] + "…"
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 def _cell(text: str) -> Text:

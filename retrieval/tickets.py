@@ -9,7 +9,7 @@ a ticket is written in.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,13 @@ def read_val(path: Path) -> tuple[tuple[Ticket, ...], list[str]]:
     return tuple(Ticket(r["id"], r["ticket"]) for r in rows), problems
 
 
-def read_rows(path: Path, fields: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+def read_rows(
+    path: Path, fields: Sequence[str], *, more_problems: Callable[[dict[str, Any]], list[str]] = lambda row: []
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Reads a JSONL file of objects that hold a non-empty string in each of `fields` and a unique `id`.
 
     Byte-order mark, CRLF and blank lines are fine; unknown fields are kept and may be ignored.
+    `more_problems` says what else is wrong with a row whose fields are good, each as `found ..., expected ...`.
     """
     try:
         if path.is_char_device():
@@ -76,6 +79,7 @@ def read_rows(path: Path, fields: Sequence[str]) -> tuple[list[dict[str, Any]], 
         if not line.strip():
             continue
         row, found = _parse(line, fields)
+        found += [] if found else more_problems(row)
         key = row.get("id")
         if isinstance(key, str) and first_line.setdefault(key, number) != number:
             found.append(f"found the id {shown(key)} again, first in line {first_line[key]}, expected unique ids")

@@ -1,0 +1,159 @@
+"""A language model as judge: a grade from 0 to 1 for each reply, from any endpoint that speaks OpenAI's chat protocol.
+
+One fixed rubric, temperature 0, one reply a call. Money is counted from the tokens that the endpoint reports and the prices
+that the user names; before a call its cost is estimated from above (a token for every two characters, or the dearest call so far),
+and a call that could pass the budget is not made. What was judged before the money or the endpoint gave out is kept.
+
+What it does not know: whether the judge is right; its grades are worth comparing between runs, not in themselves.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from evaluation.labels import Label
+from retrieval.tickets import shown
+
+RUBRIC = """You grade a support reply against an ideal reply. Reply with one number from 0 to 1 and nothing else.
+1: says the same facts and instructions, in any words. 0.5: helpful, but a fact that the ideal reply gives is missing.
+0: does not answer, or states something that contradicts the ideal reply. Use numbers in between where they fit."""
+ANSWER_TOKENS = 16
+CHARACTERS_PER_TOKEN = 2  # from above: English has about four
+TIMEOUT_S = 60.0
+MOST_FAILURES = 3  # in a row, after which the endpoint is given up
+GRADE = re.compile(r"(?<![\d.])(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)(?![\d.]*\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """US dollars per million tokens."""
+
+    prompt: float
+    completion: float
+
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """What so many tokens cost, in dollars."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A reply to be graded."""
+
+    label: Label
+    reply: str
+
+    def words(self) -> str:
+        """What the judge reads after the rubric."""
+        asked = f"Ticket:\n{self.label.ticket}\n\n" if self.label.ticket else ""
+        return f"{asked}Ideal reply:\n{self.label.ideal_reply}\n\nReply to grade:\n{self.reply}\n\nGrade:"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge said.
+
+    Attributes:
+        grades: 0 to 1 by row id.
+        prompt_tokens: used in all.
+        completion_tokens: used in all.
+        usd: what they cost at the named prices.
+        notes: a sentence for everything that kept a row from being judged.
+    """
+
+    grades: dict[str, float]
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One answer of the endpoint: a grade, or the reason why there is none, and what it cost."""
+
+    row_id: str
+    grade: float | None = None
+    problem: str = ""
+    final: bool = False  # no further call can help
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def judge(cases: Sequence[Case], *, model: str, url: str, key: str, prices: Prices, budget_usd: float) -> Judged:
+    """Grades replies in their order until all are graded, the budget is spent or the endpoint gives out.
+
+    Args:
+        cases: ids unique.
+        model: its name at the endpoint.
+        url: of the endpoint, as OPENAI_BASE_URL.
+        key: for it, may be empty.
+        prices: of its tokens.
+        budget_usd: not to be passed.
+    """
+    with httpx.Client(timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
+        said = list(_calls(client, cases, model=model, url=url, prices=prices, budget_usd=budget_usd))
+    prompt, completion = sum(one.prompt_tokens for one in said), sum(one.completion_tokens for one in said)
+    return Judged(
+        grades={one.row_id: one.grade for one in said if one.grade is not None},
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        usd=prices.of(prompt, completion),
+        notes=tuple(f"{one.row_id}: {one.problem}" for one in said if one.problem),
+    )
+
+
+def _calls(
+    client: httpx.Client, cases: Sequence[Case], *, model: str, url: str, prices: Prices, budget_usd: float
+) -> Iterator[Said]:
+    spent, dearest, failures = 0.0, 0.0, 0
+    for case in cases:
+        estimate = max(dearest, prices.of(*_at_most(case)))
+        if spent + estimate > budget_usd:
+            yield Said(case.label.id, problem=f"not asked: {spent:.4f} USD are spent, and it could pass {budget_usd:g} USD")
+            return
+        one = _call(client, case, model=model, url=url)
+        yield one
+        cost = prices.of(one.prompt_tokens, one.completion_tokens)
+        spent, dearest = spent + cost, max(dearest, cost)
+        failures = failures + 1 if one.grade is None else 0
+        if one.final or failures == MOST_FAILURES:
+            return
+
+
+def _call(client: httpx.Client, case: Case, *, model: str, url: str) -> Said:
+    messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": case.words()}]
+    asked = {"model": model, "messages": messages, "temperature": 0, "max_tokens": ANSWER_TOKENS}
+    try:
+        answer = client.post(f"{url.rstrip('/')}/chat/completions", json=asked)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        final = isinstance(error, httpx.ConnectError | httpx.InvalidURL | httpx.UnsupportedProtocol)
+        return Said(case.label.id, problem=f"{url} does not answer ({error or type(error).__name__})", final=final)
+    if answer.status_code != httpx.codes.OK:
+        final = answer.status_code in (401, 402, 403, 404)
+        return Said(case.label.id, problem=f"{url} says {answer.status_code} {shown(answer.text)}", final=final)
+    return _read(case, answer)
+
+
+def _read(case: Case, answer: httpx.Response) -> Said:
+    try:
+        found = answer.json()
+        text = str(found["choices"][0]["message"]["content"])
+        usage = found.get("usage") or {}
+        tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        problem = f"found {shown(answer.text)}, expected a chat completion"
+        return Said(case.label.id, None, problem, False, *_at_most(case))
+    if not any(tokens):  # an endpoint that does not count: what the call can have cost at most
+        tokens = _at_most(case)
+    grade = GRADE.search(text)
+    problem = "" if grade else f"found {shown(text)}, expected a number from 0 to 1"
+    return Said(case.label.id, float(grade[0]) if grade else None, problem, False, *tokens)
+
+
+def _at_most(case: Case) -> tuple[int, int]:
+    """Prompt and completion tokens that a call takes at most."""
+    return math.ceil(len(RUBRIC + case.words()) / CHARACTERS_PER_TOKEN), ANSWER_TOKENS

@@ -1,0 +1,138 @@
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation import score
+from evaluation.judge import RUBRIC, Case, Judged, Prices, judge
+from evaluation.labels import Label
+from tests.evaluation.test_score import LABEL, result
+from tests.test_run import write
+
+Answer = tuple[int, Any]
+CASES = [Case(Label(f"r{i}", ("x",), "ideal", (), (), ticket="why?"), f"reply {i}") for i in range(5)]
+
+
+def said(text: str, prompt: int = 1000, completion: int = 10) -> Answer:
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return 200, {"choices": [{"message": {"content": text}}], "usage": usage}
+
+
+@contextmanager
+def endpoint(answer: Callable[[int], Answer]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server that answers its n-th request with `answer(n)` and keeps what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(body | {"path": self.path, "key": self.headers["Authorization"]})
+            status, found = answer(len(asked))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write((found if isinstance(found, str) else json.dumps(found)).encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def judged(url: str, *, budget_usd: float = 10.0, key: str = "k") -> Judged:
+    return judge(CASES, model="m", url=url, key=key, prices=Prices(10.0, 100.0), budget_usd=budget_usd)
+
+
+def test_every_row_is_graded_at_temperature_0_with_the_rubric_and_tokens_are_counted() -> None:
+    with endpoint(lambda n: said(f"0.{n}")) as (url, asked):
+        found = judged(url)
+    assert found.grades == {"r0": 0.1, "r1": 0.2, "r2": 0.3, "r3": 0.4, "r4": 0.5}
+    assert (found.prompt_tokens, found.completion_tokens, found.notes) == (5000, 50, ())
+    assert found.usd == pytest.approx((5000 * 10 + 50 * 100) / 1e6)
+    assert {body["temperature"] for body in asked} == {0}
+    assert {(body["model"], body["path"], body["key"]) for body in asked} == {("m", "/v1/chat/completions", "Bearer k")}
+    assert asked[0]["messages"][0]["content"] == RUBRIC
+    for piece in ("why?", "ideal", "reply 0"):
+        assert piece in asked[0]["messages"][1]["content"]
+
+
+def test_the_budget_is_not_passed_and_what_was_judged_is_kept() -> None:
+    with endpoint(lambda n: said("1")) as (url, asked):
+        found = judged(url, budget_usd=0.030)  # a call costs 0.011
+    assert found.grades == {"r0": 1.0, "r1": 1.0}
+    assert found.usd <= 0.030
+    assert len(asked) == 2
+    assert "r2: not asked" in found.notes[0]
+
+
+def test_an_endpoint_that_does_not_count_is_counted_at_the_most_it_can_have_used() -> None:
+    with endpoint(lambda n: (200, {"choices": [{"message": {"content": "0.5"}}]})) as (url, _):
+        found = judged(url)
+    assert found.prompt_tokens > len(RUBRIC)
+    assert found.usd > 0
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404])
+def test_an_endpoint_that_refuses_for_good_is_not_asked_again(status: int) -> None:
+    with endpoint(lambda n: said("1") if n == 1 else (status, "no more money")) as (url, asked):
+        found = judged(url)
+    assert (found.grades, len(asked)) == ({"r0": 1.0}, 2)
+    assert f"says {status}" in found.notes[0]
+
+
+def test_one_failure_leaves_one_row_unjudged_and_three_in_a_row_end_it() -> None:
+    with endpoint(lambda n: (503, "busy") if n == 2 else said("0.7")) as (url, _):
+        assert list(judged(url).grades) == ["r0", "r2", "r3", "r4"]
+    with endpoint(lambda n: (503, "busy")) as (url, asked):
+        found = judged(url)
+    assert (found.grades, len(asked), len(found.notes)) == ({}, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [("0.75", 0.75), ("1", 1.0), ("Grade: 0", 0.0), (".5", 0.5), ("1.0.", 1.0), ("good", None), ("85", None), ("2.5", None)],
+)
+def test_only_a_number_from_0_to_1_is_a_grade(text: str, grade: float | None) -> None:
+    with endpoint(lambda n: said(text)) as (url, _):
+        found = judged(url)
+    assert found.grades.get("r0") == grade
+    assert bool(found.notes) is (grade is None)
+
+
+@pytest.mark.parametrize("body", ["<html>", {"choices": []}, {"choices": [{"message": None}]}, [1]])
+def test_an_answer_that_is_no_completion_is_a_sentence(body: Any) -> None:
+    with endpoint(lambda n: (200, body)) as (url, _):
+        found = judged(url)
+    assert found.grades == {}
+    assert "expected a chat completion" in found.notes[0]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "nonsense", "ftp://x/v1"])
+def test_an_endpoint_that_is_not_there_is_one_sentence(url: str) -> None:
+    found = judged(url)
+    assert (found.grades, len(found.notes)) == ({}, 1)
+    assert "does not answer" in found.notes[0]
+
+
+def test_the_command_says_how_many_rows_were_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(result(("a", "No.", "billing.seat"), ("b", "No.", "billing.seat"))))
+    write(tmp_path / "l.jsonl", LABEL, LABEL | {"id": "b"})
+    options = ["--results", str(tmp_path / "r.json"), "--labels", str(tmp_path / "l.jsonl"), "--judge", "openai:m"]
+    with endpoint(lambda n: said("0.25") if n == 1 else (402, "pay")) as (url, _):
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        assert score.main([*options, "--judge-budget-usd", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "judged 1 of 2 rows, 1000 prompt and 10 completion tokens" in shown
+    assert "says 402" in shown
