@@ -1,14 +1,19 @@
 # make run    installs what is missing and answers the sample tickets
+# make report shows the run of the sample as a page, out/report.html
 # make test   installs what is missing and runs the tests
 # make check  the tests, then the linters and the types, as CI does
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check
+.PHONY: run report test check
 
 run: .venv/installed
 	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
+
+report: .venv/installed-dev
+	test -f out/results.json || $(MAKE) run
+	$(BIN)/python -m evaluation.report --weights out --results out/results.json --labels data/val_labels.jsonl --output out/report.html
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

@@ -1,8 +1,8 @@
 """A language model as judge: a grade from 0 to 1 for each reply, from any endpoint that speaks OpenAI's chat protocol.
 
 One fixed rubric, temperature 0, one reply a call. Money is counted from the tokens that the endpoint reports and the prices
-that the user names; before a call its cost is estimated from above (a token for every two characters, or the dearest call so far),
-and a call that could pass the budget is not made. What was judged before the money or the endpoint gave out is kept.
+that the user names. Before a call its cost is estimated from above (a token for every two characters, or the dearest call so
+far), and a call that could pass the budget is not made. What was judged before money or endpoint gave out is kept.
 
 What it does not know: whether the judge is right; its grades are worth comparing between runs, not in themselves.
 """
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 
 from evaluation.labels import Label
 from retrieval.tickets import shown
@@ -94,7 +94,7 @@ def judge(cases: Sequence[Case], *, model: str, url: str, key: str, prices: Pric
         prices: of its tokens.
         budget_usd: not to be passed.
     """
-    with httpx.Client(timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
+    with httpx2.Client(timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
         said = list(_calls(client, cases, model=model, url=url, prices=prices, budget_usd=budget_usd))
     prompt, completion = sum(one.prompt_tokens for one in said), sum(one.completion_tokens for one in said)
     return Judged(
@@ -107,7 +107,7 @@ def judge(cases: Sequence[Case], *, model: str, url: str, key: str, prices: Pric
 
 
 def _calls(
-    client: httpx.Client, cases: Sequence[Case], *, model: str, url: str, prices: Prices, budget_usd: float
+    client: httpx2.Client, cases: Sequence[Case], *, model: str, url: str, prices: Prices, budget_usd: float
 ) -> Iterator[Said]:
     spent, dearest, failures = 0.0, 0.0, 0
     for case in cases:
@@ -124,21 +124,21 @@ def _calls(
             return
 
 
-def _call(client: httpx.Client, case: Case, *, model: str, url: str) -> Said:
+def _call(client: httpx2.Client, case: Case, *, model: str, url: str) -> Said:
     messages = [{"role": "system", "content": RUBRIC}, {"role": "user", "content": case.words()}]
     asked = {"model": model, "messages": messages, "temperature": 0, "max_tokens": ANSWER_TOKENS}
     try:
         answer = client.post(f"{url.rstrip('/')}/chat/completions", json=asked)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        final = isinstance(error, httpx.ConnectError | httpx.InvalidURL | httpx.UnsupportedProtocol)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        final = isinstance(error, httpx2.ConnectError | httpx2.InvalidURL | httpx2.UnsupportedProtocol)
         return Said(case.label.id, problem=f"{url} does not answer ({error or type(error).__name__})", final=final)
-    if answer.status_code != httpx.codes.OK:
+    if answer.status_code != httpx2.codes.OK:
         final = answer.status_code in (401, 402, 403, 404)
         return Said(case.label.id, problem=f"{url} says {answer.status_code} {shown(answer.text)}", final=final)
     return _read(case, answer)
 
 
-def _read(case: Case, answer: httpx.Response) -> Said:
+def _read(case: Case, answer: httpx2.Response) -> Said:
     try:
         found = answer.json()
         text = str(found["choices"][0]["message"]["content"])
