@@ -136,3 +136,47 @@ def test_the_command_says_how_many_rows_were_judged(
     shown = capsys.readouterr().out
     assert "judged 1 of 2 rows, 1000 prompt and 10 completion tokens" in shown
     assert "says 402" in shown
+
+
+@pytest.fixture
+def real_server() -> Iterator[tuple[str, str]]:
+    """`transformers serve` with the embedded base: its address, and the name by which it knows the model."""
+    import socket
+    import subprocess
+    import sys
+    import time
+
+    import httpx2
+
+    from finetune.base_model import load_base
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    model = load_base("auto").source
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
+    server = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"])
+    try:
+        for _ in range(180):
+            try:
+                if httpx2.get(f"http://127.0.0.1:{port}/health").status_code == httpx2.codes.OK:
+                    break
+            except httpx2.HTTPError:
+                assert server.poll() is None, "the server ended"
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1", model
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.mark.real
+def test_a_real_server_of_the_protocol_is_understood(real_server: tuple[str, str]) -> None:
+    url, model = real_server
+    found = judge(CASES[:2], model=model, url=url, key="", prices=Prices(1.0, 1.0), budget_usd=1.0)
+    assert found.prompt_tokens > 2 * 100, "the rubric alone is longer"
+    assert found.completion_tokens > 0
+    assert len(found.grades) + len(found.notes) == 2
+    # A small model may miss the form of a grade; the protocol it may not.
+    assert all("expected a number from 0 to 1" in note for note in found.notes)
+    assert all(0 <= grade <= 1 for grade in found.grades.values())
