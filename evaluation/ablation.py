@@ -17,12 +17,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from evaluation.desks import Trial, drawn_desks, given_desk, read_labelled
 from evaluation.forest import draw_forest
 from evaluation.outcomes import Figure, Outcome, compare
+from evaluation.remembering import RememberingEncoder
 from evaluation.switched import answer_all
 from evaluation.systems import RETRIEVAL, WRITING
 from finetune.base_choice import base_problems
@@ -39,14 +41,15 @@ SIZES = ("splits", "intents", "per_intent", "tests")  # options of --folds
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """A line per system; a difference whose interval leaves out zero is bold."""
-    table = Table("system", "intents %", "minus reference", "reply quality", "minus reference", "replies")
+    heads = ("system", "intents %", "minus reference", "reply quality", "minus reference", "replies")
+    table = Table(*heads, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for found in outcomes:
         replies = ", ".join(f"{count} {source}" for source, count in found.sources.items())
         intents, quality = _shown(found.intents, scale=100, digits=1), _shown(found.quality, scale=1, digits=3)
         if found.name == found.against:
             intents = quality = ""
         table.add_row(found.name, f"{100 * found.intents.mean:.1f}", intents, f"{found.quality.mean:.3f}", quality, replies)
-    Console(width=130, emoji=False).print(table)
+    Console(width=150, emoji=False).print(table)
 
 
 def _shown(found: Figure, *, scale: float, digits: int) -> str:
@@ -100,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
     if problems := option_problems(options):
         raise InputProblems(problems)
     settle()
-    encoder = SentenceEncoder(None)
+    encoder = RememberingEncoder(SentenceEncoder(None))
     desks = read_desks(options, encoder)
     base: BaseModel | None = None
     if options.base_model != "none":

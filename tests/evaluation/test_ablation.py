@@ -8,6 +8,7 @@ import pytest
 from evaluation.desks import Trial, draw, prepare
 from evaluation.labels import Label
 from evaluation.outcomes import compare, figure
+from evaluation.remembering import RememberingEncoder
 from evaluation.switched import Answered, adapter_of, answer_all, as_drafted, pool_of, writes
 from evaluation.systems import FULL, RETRIEVAL, WRITING, System, plan_of
 from finetune.lessons import LessonPlan
@@ -147,6 +148,17 @@ def test_without_grounding_the_draft_is_the_reply() -> None:
 def test_the_reply_gate_decides_only_where_it_is_on(replies: Any, passed: bool, written: bool) -> None:
     gate = Gate("replies", passed, "", None, 0, None, "")
     assert writes(System("x", replies=replies), gate) is written
+
+
+def test_no_text_is_embedded_twice() -> None:
+    plain, asked = HashEncoder(), RememberingEncoder(HashEncoder())
+    for texts in (["a b", "c", "a b"], ["c", "d"], []):
+        assert asked.encode(texts).tolist() == plain.encode(texts).tolist()
+    counting = HashEncoder()
+    remembering = RememberingEncoder(counting)
+    remembering.encode(["x", "y", "x"])
+    remembering.encode(["y", "z"])
+    assert counting.asked == ["x", "y", "z"]
 
 
 def test_without_a_base_everything_is_copied() -> None:
