@@ -12,6 +12,7 @@ What it does not know: whole files, weights of the parts (`parts`).
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +21,13 @@ from typing import Any
 import numpy as np
 
 from evaluation.labels import Label
-from retrieval.encoder import Encoder
+from retrieval.encoder import Encoder, ModelUnavailable
 from retrieval.lexical import words
-from retrieval.tickets import InputProblems
+from retrieval.tickets import InputProblems, shown
+
+EXPECTED = 'expected a result of run.py: {"training": ..., "predictions": [...]}'
+PREDICTED = ("id", "prediction", "predicted_intent")
+LONGEST_S = 1e9  # a training time beyond this is no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +111,15 @@ def _row(prediction: Prediction, label: Label, cosine: float) -> RowScore:
 
 
 def rouge_l(reply: str, ideal: str) -> float:
-    """The F-measure of the longest common subsequence of words, 0 to 1 (Lin 2004, with equal weights)."""
-    from rapidfuzz.distance import LCSseq
+    """The F-measure of the longest common subsequence of words, 0 to 1 (Lin 2004, with equal weights).
+
+    Raises:
+        ModelUnavailable: rapidfuzz is missing.
+    """
+    try:
+        from rapidfuzz.distance import LCSseq
+    except ModuleNotFoundError as error:  # every command that scores turns this into its one sentence
+        raise ModelUnavailable("ROUGE-L needs rapidfuzz, found none: pip install -r requirements-dev.txt") from error
 
     ours, theirs = words(reply), words(ideal)
     return 2 * LCSseq.similarity(ours, theirs) / (len(ours) + len(theirs)) if ours or theirs else 1.0
@@ -124,20 +136,36 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         InputProblems: the file is not a result that run.py wrote.
     """
-    expected = 'expected a result of run.py: {"training": ..., "predictions": [...]}'
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        float(found["training"]["wall_clock_s"])
-        good = all(
-            isinstance(row[key], str) for row in found["predictions"] for key in ("id", "prediction", "predicted_intent")
-        )
     except OSError as error:
-        raise InputProblems([f"{path}: cannot be read ({error.strerror}), {expected}"]) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputProblems([f"{path}: found something else, {expected}"]) from error
-    if not good:
-        raise InputProblems([f"{path}: found a prediction without id, prediction or predicted_intent, {expected}"])
+        raise InputProblems([f"{path}: cannot be read ({error.strerror}), {EXPECTED}"]) from error
+    except (ValueError, RecursionError) as error:
+        raise InputProblems([f"{path}: found no JSON, {EXPECTED}"]) from error
+    if problems := _result_problems(found):
+        raise InputProblems([f"{path}: {problem}" for problem in problems])
     return dict(found)
+
+
+def _result_problems(found: Any) -> list[str]:
+    training, rows = (found.get(key) if isinstance(found, dict) else None for key in ("training", "predictions"))
+    if not isinstance(training, dict) or not isinstance(rows, list):
+        return [f"found something else, {EXPECTED}"]
+    seconds = training.get("wall_clock_s")
+    problems = []
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < LONGEST_S:
+        problems.append(f'found {shown(repr(seconds))} in "wall_clock_s", expected seconds from 0')
+    good = [row for row in rows if isinstance(row, dict) and all(_is_text(row.get(key)) for key in PREDICTED)]
+    if len(good) < len(rows):
+        what = f"{len(rows) - len(good)} predictions without {', '.join(PREDICTED)} as strings"
+        problems.append(f"found {what}, {EXPECTED}")
+    again = [key for key, count in Counter(row["id"] for row in good).items() if count > 1]
+    return [*problems, *(f"found the id {shown(key)} more than once, expected unique ids" for key in again)]
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string that can be written as UTF-8: half a surrogate pair could be neither shown nor sent."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def predictions_of(result: Mapping[str, Any]) -> dict[str, Prediction]:

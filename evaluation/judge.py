@@ -1,13 +1,13 @@
 """A language model as judge: a grade from 0 to 1 for each reply, from any endpoint that speaks OpenAI's chat protocol.
 
 One fixed rubric, temperature 0, one reply a call. Money is counted from the tokens that the endpoint reports and the prices
-that the user names. Before a call its cost is estimated from above (a token for every two characters, or the dearest call so
-far), and a call that could pass the budget is not made. What was judged before money or endpoint gave out is kept.
+that the user names. Before a call its cost is estimated from above (a token for every byte, or the dearest call so far), and a
+call that could pass the budget is not made. A call that was sent and not answered is counted at that estimate: it may have been
+billed. What was judged before money, endpoint or patience gave out is kept.
 
 What it does not know: whether the judge is right; its grades are worth comparing between runs, not in themselves.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,13 @@ RUBRIC = """You grade a support reply against an ideal reply. Reply with one num
 1: says the same facts and instructions, in any words. 0.5: helpful, but a fact that the ideal reply gives is missing.
 0: does not answer, or states something that contradicts the ideal reply. Use numbers in between where they fit."""
 ANSWER_TOKENS = 16
-CHARACTERS_PER_TOKEN = 2  # from above: English has about four
+TEMPLATE_TOKENS = 64  # what an endpoint may put around the messages
 TIMEOUT_S = 60.0
+# Errors before anything was sent: nothing can have been billed, and a further call would end alike.
+UNSENT = (httpx2.ConnectError, httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError)
 MOST_FAILURES = 3  # in a row, after which the endpoint is given up
-GRADE = re.compile(r"(?<![\d.])(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)(?![\d.]*\d)")
+# The whole answer, or "1/10" and "on a scale from 0 to 1" would be grades.
+GRADE = re.compile(r"[\s*\"'`]*(?:grade\s*[:=]?)?[\s*\"'`]*(0(?:\.\d+)?|1(?:\.0+)?|\.\d+)[\s*\"'`.]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,14 @@ def judge(cases: Sequence[Case], *, model: str, url: str, key: str, prices: Pric
         prices: of its tokens.
         budget_usd: not to be passed.
     """
-    with httpx2.Client(timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
-        said = list(_calls(client, cases, model=model, url=url, prices=prices, budget_usd=budget_usd))
+    said: list[Said] = []
+    try:
+        with httpx2.Client(timeout=TIMEOUT_S, headers={"Authorization": f"Bearer {key}"} if key else {}) as client:
+            said.extend(_calls(client, cases, model=model, url=url, prices=prices, budget_usd=budget_usd))
+    except (ValueError, ImportError) as error:  # a proxy in the environment that cannot be used
+        said.append(Said("no row was judged", problem=f"the connection cannot be made ({error})"))
+    except KeyboardInterrupt:  # `extend` has kept what came before
+        said.append(Said("the judge", problem="was stopped"))
     prompt, completion = sum(one.prompt_tokens for one in said), sum(one.completion_tokens for one in said)
     return Judged(
         grades={one.row_id: one.grade for one in said if one.grade is not None},
@@ -129,9 +138,10 @@ def _call(client: httpx2.Client, case: Case, *, model: str, url: str) -> Said:
     asked = {"model": model, "messages": messages, "temperature": 0, "max_tokens": ANSWER_TOKENS}
     try:
         answer = client.post(f"{url.rstrip('/')}/chat/completions", json=asked)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        final = isinstance(error, httpx2.ConnectError | httpx2.InvalidURL | httpx2.UnsupportedProtocol)
-        return Said(case.label.id, problem=f"{url} does not answer ({error or type(error).__name__})", final=final)
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
+        unsent = isinstance(error, UNSENT)
+        problem = f"{url} does not answer ({str(error) or type(error).__name__})"
+        return Said(case.label.id, None, problem, unsent, *((0, 0) if unsent else _at_most(case)))
     if answer.status_code != httpx2.codes.OK:
         final = answer.status_code in (401, 402, 403, 404)
         return Said(case.label.id, problem=f"{url} says {answer.status_code} {shown(answer.text)}", final=final)
@@ -142,18 +152,25 @@ def _read(case: Case, answer: httpx2.Response) -> Said:
     try:
         found = answer.json()
         text = str(found["choices"][0]["message"]["content"])
-        usage = found.get("usage") or {}
-        tokens = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         problem = f"found {shown(answer.text)}, expected a chat completion"
         return Said(case.label.id, None, problem, False, *_at_most(case))
-    if not any(tokens):  # an endpoint that does not count: what the call can have cost at most
-        tokens = _at_most(case)
-    grade = GRADE.search(text)
+    tokens = _counted(found.get("usage")) or _at_most(case)
+    grade = GRADE.fullmatch(text)
     problem = "" if grade else f"found {shown(text)}, expected a number from 0 to 1"
-    return Said(case.label.id, float(grade[0]) if grade else None, problem, False, *tokens)
+    return Said(case.label.id, float(grade[1]) if grade else None, problem, False, *tokens)
+
+
+def _counted(usage: object) -> tuple[int, int] | None:
+    """The tokens that an endpoint reports, None where it reports nothing that can be true."""
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    if not isinstance(prompt, int) or not isinstance(completion, int) or prompt <= 0 or completion < 0:
+        return None
+    return prompt, completion
 
 
 def _at_most(case: Case) -> tuple[int, int]:
     """Prompt and completion tokens that a call takes at most."""
-    return math.ceil(len(RUBRIC + case.words()) / CHARACTERS_PER_TOKEN), ANSWER_TOKENS
+    return len((RUBRIC + case.words()).encode()) + TEMPLATE_TOKENS, ANSWER_TOKENS

@@ -10,6 +10,7 @@ What it does not know: how the answers came about.
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,10 @@ from typing import Any
 
 from evaluation.grading import Prediction, RowScore, predictions_of, score_rows, with_grades
 from evaluation.judge import Case, Judged, Prices, judge
-from evaluation.labels import Label
+from evaluation.labels import KINDS, Label
 from evaluation.parts import Part, parts
 from evaluation.score_input import read_input
-from evaluation.score_table import CONSOLE, print_failures, print_intents, print_parts
+from evaluation.score_table import CONSOLE, by_intent, confusions, print_failures, print_intents, print_parts
 from evaluation.second_run import differences
 from retrieval.encoder import ModelUnavailable, SentenceEncoder
 from retrieval.runtime import settle
@@ -73,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModelUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     if options.json:
         print(json.dumps(as_json(found), ensure_ascii=False, indent=1))
     else:
@@ -110,9 +113,17 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     found = []
     if options.judge and (not options.judge.startswith("openai:") or options.judge == "openai:"):
         found.append(f"--judge {options.judge}: expected openai:MODEL")
-    if min(options.judge_budget_usd, *options.judge_price) < 0:
-        found.append("--judge-budget-usd, --judge-price: found a number below 0, expected none")
+    if not all(0 <= value < math.inf for value in (options.judge_budget_usd, *options.judge_price)):
+        found.append("--judge-budget-usd, --judge-price: found a number below 0 or none at all, expected dollars from 0")
+    if options.seed < 0:
+        found.append(f"--seed {options.seed}: found a number below 0, expected a whole number from 0")
+    if options.judge and any(not "!" <= character <= "~" for character in _key()):
+        found.append("OPENAI_API_KEY: found characters that no key has, expected letters, digits and signs")
     return found
+
+
+def _key() -> str:
+    return os.environ.get("OPENAI_API_KEY", "").strip()
 
 
 def ask_judge(options: argparse.Namespace, labels: Mapping[str, Label], predictions: Mapping[str, Prediction]) -> Judged:
@@ -121,7 +132,7 @@ def ask_judge(options: argparse.Namespace, labels: Mapping[str, Label], predicti
         [Case(label, predictions[key].reply) for key, label in labels.items()],
         model=options.judge.removeprefix("openai:"),
         url=os.environ.get("OPENAI_BASE_URL") or OPENAI,
-        key=os.environ.get("OPENAI_API_KEY", ""),
+        key=_key(),
         prices=Prices(*options.judge_price),
         budget_usd=options.judge_budget_usd,
     )
@@ -131,19 +142,36 @@ def as_json(found: Score) -> dict[str, Any]:
     """The score for scripts."""
     return {
         "parts": [asdict(part) for part in found.parts],
-        "rows": [asdict(row) | {"similarity": row.similarity, "quality": row.quality} for row in found.rows],
+        "rows": [
+            asdict(row) | {"similarity": row.similarity, "quality": row.quality} | words_of(row, found) for row in found.rows
+        ],
+        "intents": {kind: by_intent(rows) for kind, rows in by_kind(found.rows).items()},
+        "confusions": {kind: confusions(rows) for kind, rows in by_kind(found.rows).items()},
         "judge": asdict(found.judged) if found.judged else None,
         "second_run": found.second_run,
         "notes": found.notes,
     }
 
 
+def words_of(row: RowScore, found: Score) -> dict[str, str]:
+    """The ticket (empty where it is not known), what was expected and what came."""
+    label = found.labels[row.id]
+    return {"ticket": label.ticket, "ideal_reply": label.ideal_reply, "reply": found.predictions[row.id].reply}
+
+
+def by_kind(rows: Sequence[RowScore]) -> dict[str, list[RowScore]]:
+    """Ordinary rows and probes apart, in this order; a kind without rows is left out."""
+    return {kind: own for kind in KINDS if (own := [row for row in rows if row.kind == kind])}
+
+
 def print_score(found: Score) -> None:
     """The score for a reader."""
-    print_parts(found.parts, found.rows)
+    print_parts(found.parts, by_kind(found.rows))
     if found.judged:
         used = f"{found.judged.prompt_tokens} prompt and {found.judged.completion_tokens} completion tokens"
         CONSOLE.print(f"judged {len(found.judged.grades)} of {len(found.rows)} rows, {used}, {found.judged.usd:.4f} USD")
+        if 0 < len(found.judged.grades) < len(found.rows):
+            CONSOLE.print("the other rows keep cosine and ROUGE-L, which lie on another scale: do not compare such a mean")
     if found.second_run is not None:
         CONSOLE.print(
             "the second run is the same" if not found.second_run else f"the second run differs: {len(found.second_run)}"
@@ -152,7 +180,8 @@ def print_score(found: Score) -> None:
             CONSOLE.print(f"  {key}: {', '.join(what)}", markup=False)
     for note in found.notes:
         CONSOLE.print(f"note: {note}", markup=False)
-    print_intents(found.rows)
+    for kind, rows in by_kind(found.rows).items():
+        print_intents(rows, kind=kind)
     print_failures(found.rows, found.labels, found.predictions)
 
 

@@ -1,5 +1,6 @@
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,7 +101,22 @@ def test_one_failure_leaves_one_row_unjudged_and_three_in_a_row_end_it() -> None
 
 @pytest.mark.parametrize(
     ("text", "grade"),
-    [("0.75", 0.75), ("1", 1.0), ("Grade: 0", 0.0), (".5", 0.5), ("1.0.", 1.0), ("good", None), ("85", None), ("2.5", None)],
+    [
+        ("0.75", 0.75),
+        ("1", 1.0),
+        ("Grade: 0", 0.0),
+        (".5", 0.5),
+        ("1.0.", 1.0),
+        ("**0.9**", 0.9),
+        ("good", None),
+        ("85", None),
+        ("2.5", None),
+        ("1/10", None),
+        ("1 out of 5", None),
+        ("-0.5", None),
+        ("On a scale from 0 to 1: 0.9", None),
+        ("1%", None),
+    ],
 )
 def test_only_a_number_from_0_to_1_is_a_grade(text: str, grade: float | None) -> None:
     with endpoint(lambda n: said(text)) as (url, _):
@@ -117,11 +133,75 @@ def test_an_answer_that_is_no_completion_is_a_sentence(body: Any) -> None:
     assert "expected a chat completion" in found.notes[0]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "nonsense", "ftp://x/v1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "nonsense", "ftp://x/v1", f"http://{'a' * 300}/v1"])
 def test_an_endpoint_that_is_not_there_is_one_sentence(url: str) -> None:
     found = judged(url)
     assert (found.grades, len(found.notes)) == ({}, 1)
     assert "does not answer" in found.notes[0]
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": -9, "completion_tokens": 0}, {"prompt_tokens": float("inf")}, [], "many"])
+def test_a_count_that_cannot_be_true_is_taken_from_above(usage: Any) -> None:
+    with endpoint(lambda n: (200, {"choices": [{"message": {"content": "1"}}], "usage": usage})) as (url, _):
+        found = judged(url)
+    assert found.prompt_tokens > 5 * len(RUBRIC)
+    assert list(found.grades.values()) == [1.0] * 5
+
+
+def test_a_call_without_an_answer_may_have_been_billed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evaluation.judge.TIMEOUT_S", 0.2)
+
+    def slow(n: int) -> Answer:
+        time.sleep(1)
+        return said("1")
+
+    with endpoint(slow) as (url, asked):
+        found = judged(url)
+    assert (found.grades, len(asked), len(found.notes)) == ({}, 3, 3)
+    assert found.usd > 0
+
+
+def test_the_estimate_covers_tickets_of_many_bytes() -> None:
+    with endpoint(lambda n: said("1")) as (url, asked):
+        wide = [Case(Label("r", ("x",), "席" * 1000, (), ()), "席" * 1000)]
+        judge(wide, model="m", url=url, key="", prices=Prices(10.0, 0.0), budget_usd=6000 * 10 / 1e6)
+    assert asked == []
+
+
+def test_what_was_judged_is_kept_when_the_user_stops_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evaluation import judge as module
+
+    call = module._call
+
+    def stopped(client: Any, case: Case, **options: Any) -> Any:
+        if case.label.id == "r2":
+            raise KeyboardInterrupt
+        return call(client, case, **options)
+
+    monkeypatch.setattr(module, "_call", stopped)
+    with endpoint(lambda n: said("1")) as (url, _):
+        found = judged(url)
+    assert list(found.grades) == ["r0", "r1"]
+    assert found.notes == ("the judge: was stopped",)
+
+
+def test_a_proxy_that_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://x")
+    found = judged("http://127.0.0.1:9/v1")
+    assert "the connection cannot be made" in found.notes[0]
+
+
+def test_a_key_never_reaches_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.json").write_text(json.dumps(result(("a", "No.", "billing.seat"))))
+    write(tmp_path / "l.jsonl", LABEL)
+    monkeypatch.setenv("OPENAI_API_KEY", "verysecret\nmore")
+    options = ["--results", str(tmp_path / "r.json"), "--labels", str(tmp_path / "l.jsonl"), "--judge", "openai:m"]
+    assert score.main(options) == 2
+    captured = capsys.readouterr()
+    assert "OPENAI_API_KEY" in captured.err
+    assert "verysecret" not in captured.err + captured.out
 
 
 def test_the_command_says_how_many_rows_were_judged(
@@ -134,6 +214,7 @@ def test_the_command_says_how_many_rows_were_judged(
         monkeypatch.setenv("OPENAI_BASE_URL", url)
         assert score.main([*options, "--judge-budget-usd", "1"]) == 0
     shown = capsys.readouterr().out
+    assert "the other rows keep cosine and ROUGE-L" in shown
     assert "judged 1 of 2 rows, 1000 prompt and 10 completion tokens" in shown
     assert "says 402" in shown
 

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,68 @@ def test_a_file_that_is_no_result_is_a_problem(tmp_path: Path, content: str) -> 
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(InputProblems, match=r"expected a result of run\.py"):
         read_result(tmp_path / "r.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[" * 100_000, "found no JSON"),
+        ('{"training": {"wall_clock_s": NaN}, "predictions": []}', '"wall_clock_s", expected seconds from 0'),
+        ('{"training": {"wall_clock_s": 1%s}, "predictions": []}' % ("0" * 400), '"wall_clock_s", expected seconds from 0'),
+        ('{"training": {"wall_clock_s": -1}, "predictions": []}', '"wall_clock_s", expected seconds from 0'),
+        (json.dumps(result(("a", "x", "c"), ("a", "y", "c"))), 'found the id "a" more than once'),
+        (json.dumps(result(("a", "\ud800", "c"))), "1 predictions without id, prediction, predicted_intent as strings"),
+    ],
+)
+def test_a_result_that_cannot_be_scored_is_a_problem(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(InputProblems) as caught:
+        read_result(tmp_path / "r.json")
+    (problem,) = caught.value.problems
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seed", "-1"], "--seed -1: found a number below 0"),
+        (["--judge", "openai:m", "--judge-budget-usd", "nan"], "--judge-budget-usd"),
+        (["--judge", "openai:m", "--judge-price", "1", "inf"], "--judge-price"),
+    ],
+)
+def test_numbers_that_cannot_be_used_are_a_sentence(
+    folder: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scored(folder, *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_rapidfuzz_one_sentence_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rapidfuzz.distance", None)
+    assert scored(folder) == 1
+    assert "pip install -r requirements-dev.txt" in capsys.readouterr().err
+
+
+def test_what_was_not_measured_and_how_quality_is_made_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scored(folder) == 0
+    said = capsys.readouterr().out
+    assert "not measured: probes; the total is the weighted mean of the others" in said
+    assert "reply quality is our reading: half similarity" in said
+    assert scored(folder, "--probes") == 0
+    assert "not measured" not in capsys.readouterr().out
+
+
+def test_probes_have_tables_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scored(folder, "--probes") == 0
+    said = capsys.readouterr().out
+    assert "rows: must-mention 1 of 1 groups" in said
+    assert "probes: must-mention 0 of 0 groups" in said
+    assert scored(folder, "--probes", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {kind: list(table) for kind, table in found["intents"].items()} == {"row": ["billing.seat"], "probe": ["api"]}
+    assert (found["rows"][1]["ticket"], found["rows"][1]["ideal_reply"], found["rows"][1]["reply"]) == ("[b]?", "No.", "Yes.")
 
 
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
