@@ -11,6 +11,7 @@ input, all of it said at once.
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,17 +21,18 @@ from finetune.base_choice import base_problems
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
 from retrieval.places import WRITTEN, place_problems, remove_adapter
 from retrieval.progress import STARTED, Clock, elapsed
+from retrieval.runtime import RANK, WorkerLost, deterministic_kernels, settle
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, doubts, read_train, read_val
 
 if TYPE_CHECKING:
     from finetune.adapt import Adapted
     from finetune.base_model import BaseModel
+    from finetune.team import Team
     from retrieval.gate import Gate
-    from retrieval.lookup import Lookup
     from retrieval.results import Answer
     from retrieval.voting import IntentPool
 
-EVIDENCE, TRAINING, WRITING = 0.45, 0.75, 0.95  # shares of the time budget at which a stage is braked
+LOADING, EVIDENCE, TRAINING, WRITING = 0.4, 0.5, 0.75, 0.95  # shares of the time budget at which a stage is braked
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,18 @@ class Learnt:
     """What was learnt from the train rows: the votes, and the language model if there is one, or the reasons why not."""
 
     pool: "IntentPool"
-    base: "BaseModel | None"
-    adapted: "Adapted | None"
-    reasons: tuple[str, ...]
+    base: "BaseModel | None" = None
+    adapted: "Adapted | None" = None
+    reasons: tuple[str, ...] = ()
+    out_of_memory: bool = False
+    team: "Team | None" = None
+
+    @property
+    def brakes(self) -> tuple[str, ...]:
+        """What cut learning short in a way that a second run may not repeat, a sentence each."""
+        late = self.adapted is not None and self.adapted.braked
+        short = ("memory ran out while loading or tuning",) if self.out_of_memory else ()
+        return (*(("the time budget cut the training or its measuring short",) if late else ()), *short)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -112,18 +123,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(settings)
     except InputProblems as error:
-        print(*error.problems, f"{len(error.problems)} problem(s) found; nothing was written", sep="\n", file=sys.stderr)
-        return 2
-    except ModelUnavailable as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(2, *error.problems, f"{len(error.problems)} problem(s) found; nothing was written")
+    except (ModelUnavailable, WorkerLost) as error:
+        return _failed(1, f"error: {error}")
     except OSError as error:
-        print(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return _failed(1, f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("stopped; no result was written", file=sys.stderr)
-        return 130
+        return _failed(130, "stopped; no result was written")
     return 0
+
+
+def _failed(status: int, *said: str) -> int:
+    """Says what went wrong, in the first process alone; the others wait a moment, for a launcher stops all with one."""
+    if RANK:
+        time.sleep(3.0)
+    else:
+        print(*said, sep="\n", file=sys.stderr)
+    return status
 
 
 def run(settings: Settings) -> None:
@@ -132,36 +148,30 @@ def run(settings: Settings) -> None:
     Raises:
         InputProblems: something is wrong with what the user gave; nothing was written.
         ModelUnavailable: a model that was named cannot be loaded.
+        WorkerLost: another process of the run is gone.
     """
     clock = Clock()
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
         rows, tickets = read_input(settings)
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
-        from retrieval.runtime import settle
-
         threads = settle()
         encoder = SentenceEncoder(settings.encoder)
     pool, names = index(settings, rows, encoder, clock)
-    lookups = vote(pool, tickets, encoder, clock)
     learnt = learn(settings, pool, encoder, clock)
     training = training_figures(learnt, clock)
-    answers, late = reply(settings, lookups, learnt, clock)
-    adapted = learnt.adapted
-    braked = late or (adapted is not None and adapted.braked)
+    answers, brakes = answer(settings, tickets, encoder, learnt, clock)
+    if RANK:  # the first process writes for all
+        return
     with clock.stage("check", "look for odd rows"):
-        warnings = odd_rows(pool, tickets)
-    warnings += [*learnt.reasons, *(adapted.warnings if adapted else ())]
-    if braked:
-        warnings.append(f"the time budget of {settings.time_budget_s:g} s cut the run short: a second run may answer otherwise")
+        warnings = [*odd_rows(pool, tickets), *learnt.reasons, *(learnt.adapted.warnings if learnt.adapted else ()), *brakes]
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
-        "deterministic": not braked,
+        "deterministic": not brakes,
         "threads": threads,
         "encoder": {"name": encoder.name, "digest": encoder.digest},
-        "base": describe(learnt.base),
+        **describe(learnt),
         "training": training,
-        "losses": list(adapted.tuning.losses) if adapted and adapted.tuning else [],
-        "gates": [asdict(gate) for gate in ((names, adapted.gate) if adapted else (names,))],
+        "gates": [asdict(gate) for gate in (names, *(learnt.adapted.gates if learnt.adapted else ()))],
         "warnings": warnings,
     }
     write(settings, record, answers, learnt, clock)
@@ -200,41 +210,25 @@ def index(settings: Settings, rows: Sequence[LabelledTicket], encoder: Encoder, 
         return fit_pool(desk, with_names=names.passed), names
 
 
-def vote(pool: "IntentPool", tickets: Sequence[Ticket], encoder: Encoder, clock: Clock) -> "tuple[Lookup, ...]":
-    """Embeds the new tickets, votes on their intents, chooses their exemplars."""
-    from retrieval.lookup import look_up
-
-    with clock.stage("vote", "vote on intents, choose exemplars"):
-        vectors = encoder.encode([ticket.text for ticket in tickets])
-        return look_up(pool, tickets, vectors)
-
-
 def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock) -> Learnt:
-    """Loads the base and trains and judges its adapter; `auto` may end at no base, with the reason.
+    """Finds a base that this machine carries, trains and judges its adapter; `auto` may end at no base, with the reasons.
 
     Raises:
         ModelUnavailable: a base that was named cannot be loaded.
+        WorkerLost: another process of the run is gone.
     """
     if settings.base_model == "none":
-        return Learnt(pool, None, None, ())
-    from finetune.adapt import Deadlines, adapt
-    from finetune.base_model import load_base
-    from finetune.lessons import plan_for
-    from retrieval.runtime import deterministic_kernels
+        return Learnt(pool)
+    from finetune.adapt import Deadlines
+    from finetune.descent import descend
+    from finetune.team import join
 
-    deterministic_kernels()
-
-    with clock.stage("load", "load the language model"):
-        try:
-            base = load_base(settings.base_model)
-        except ModelUnavailable as error:
-            if settings.base_model != "auto":
-                raise
-            return Learnt(pool, None, None, (f"retrieval alone: {error}",))
-    deadlines = Deadlines(*(settings.deadline(share) for share in (EVIDENCE, TRAINING)))
-    with clock.stage("tune", f"tune {base.name}, on halves first"):
-        adapted = adapt(pool, base, encoder, plan=plan_for(large=base.large), seed=settings.seed, deadlines=deadlines)
-    return Learnt(pool, base, adapted, ())
+    with clock.stage("tune", "find a base and tune it"):
+        deterministic_kernels()
+        team = join(patience_s=settings.time_budget_s)
+        deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, EVIDENCE, TRAINING)))
+        found = descend(settings.base_model, pool, encoder, seed=settings.seed, deadlines=deadlines, team=team)
+    return Learnt(pool, found.base, found.adapted, found.reasons, found.out_of_memory, team)
 
 
 def training_figures(learnt: Learnt, clock: Clock) -> dict[str, Any]:
@@ -250,25 +244,26 @@ def training_figures(learnt: Learnt, clock: Clock) -> dict[str, Any]:
     return {"steps": steps, "train_loss": train_loss, "val_loss": val_loss, "wall_clock_s": round(elapsed(), 3)}
 
 
-def reply(settings: Settings, lookups: "Sequence[Lookup]", learnt: Learnt, clock: Clock) -> "tuple[tuple[Answer, ...], bool]":
-    """Writes or copies the replies; says whether the deadline struck."""
-    from retrieval.reply import asked, copy_reply
-    from retrieval.results import Answer
+def answer(
+    settings: Settings, tickets: Sequence[Ticket], encoder: Encoder, learnt: Learnt, clock: Clock
+) -> "tuple[tuple[Answer, ...], list[str]]":
+    """Answers the tickets, with the language model where there is one; says what cut the run short, if anything did."""
+    from retrieval.answered import answer_by_copying, timed
 
-    questions = [asked(found) for found in lookups]
-    replies, complete = {question.row_id: copy_reply(question) for question in questions}, True
-    base, adapted = learnt.base, learnt.adapted
-    with clock.stage("reply", "answer the tickets"):
-        if base and adapted and adapted.model and adapted.gate.passed:
-            from finetune.replies import write_replies
+    with clock.stage("embed", "embed the tickets"):
+        vectors = encoder.encode([ticket.text for ticket in tickets])
+    with clock.stage("answer", "vote on intents, choose exemplars, answer"):
+        if learnt.base and learnt.adapted and learnt.team:
+            from finetune.answering import answer_with
 
-            deadline = settings.deadline(WRITING)
-            replies, complete = write_replies(
-                questions, adapted.model, base, adapted.writer, room=adapted.room, deadline=deadline
-            )
-    share = 1000 * clock.seconds["vote"] / len(lookups)
-    answers = (Answer(found, replies[found.ticket.id], share + 1000 * replies[found.ticket.id].seconds) for found in lookups)
-    return tuple(answers), not complete
+            deadline, adapted = settings.deadline(WRITING), learnt.adapted
+            found = answer_with(learnt.pool, tickets, vectors, learnt.base, adapted, deadline=deadline, team=learnt.team)
+        else:
+            found = answer_by_copying(learnt.pool, tickets, vectors)
+    brakes = [*learnt.brakes, *found.brakes]
+    if brakes:
+        brakes.append(f"a second run may answer otherwise: the time budget of {settings.time_budget_s:g} s, or memory, decided")
+    return timed(found, clock.seconds["embed"] + clock.seconds["answer"]), brakes
 
 
 def odd_rows(pool: "IntentPool", tickets: Sequence[Ticket]) -> list[str]:
@@ -278,11 +273,19 @@ def odd_rows(pool: "IntentPool", tickets: Sequence[Ticket]) -> list[str]:
     return [*doubts(pool.desk.rows, tickets), *near_duplicates(pool.desk)]
 
 
-def describe(base: "BaseModel | None") -> dict[str, Any]:
-    """The base in the record: what it is and where the same weights are."""
-    if base is None:
-        return {"name": "none"}
-    return {key: getattr(base, key) for key in ("name", "source", "revision", "digest", "parameters", "window")}
+def describe(learnt: Learnt) -> dict[str, Any]:
+    """What a language model's part of the record says: the base, where the same weights are, and how it was tuned."""
+    if learnt.base is None:
+        return {"base": {"name": "none"}, "losses": [], "processes": 1}
+    keys = ("name", "source", "revision", "digest", "parameters", "window", "precision")
+    tuning = learnt.adapted.tuning if learnt.adapted else None
+    return {
+        "base": {key: getattr(learnt.base, key) for key in keys},
+        "losses": list(tuning.losses) if tuning else [],
+        "fit": asdict(tuning.fit) if tuning else None,
+        "scale": learnt.adapted.scale if learnt.adapted else None,
+        "processes": learnt.team.size if learnt.team else 1,
+    }
 
 
 def write(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]", learnt: Learnt, clock: Clock) -> None:
@@ -296,7 +299,7 @@ def write(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]
         if learnt.base and learnt.adapted and learnt.adapted.model:
             from finetune.artifacts import save_adapter
 
-            save_adapter(learnt.adapted.model, learnt.base, settings.weights)
+            save_adapter(learnt.adapted.model, learnt.base, settings.weights, scale=learnt.adapted.scale)
         save_desk(learnt.pool.desk, learnt.pool.ticket_index, settings.weights)
         write_jsonl(settings.weights / "predictions.jsonl", (answer.explanation() for answer in answers))
     digest = digests(settings.weights, [name for name in WRITTEN if name != "run.json"])

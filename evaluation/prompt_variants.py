@@ -95,12 +95,12 @@ def answer(desk: Asked, variant: Variant, base: BaseModel, *, seed: int) -> list
     writer = prompt_writer(base.tokenizer, base.window, exemplar_tickets=variant.exemplar_tickets)
     room = reply_room(writer, desk.pool.desk.rows)
     if variant.plan is None:
-        found, _ = write_replies(desk.questions, base.model, base, writer, room=room)
+        found = write_replies(desk.questions, base.model, base, writer, room=room).replies
         return [found[question.row_id] for question in desk.questions]
     lessons = make_lessons(desk.pool.desk, held_out_votes(desk.pool), writer, variant.plan, seed=seed)
     with passing_adapter(base, seed=seed) as adapted:
         tune(adapted, lessons.epochs, rate=learning_rate(base), seed=seed, label=variant.name)
-        found, _ = write_replies(desk.questions, adapted, base, writer, room=room)
+        found = write_replies(desk.questions, adapted, base, writer, room=room).replies
     return [found[question.row_id] for question in desk.questions]
 
 

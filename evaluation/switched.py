@@ -30,7 +30,7 @@ from retrieval.names import names_gate
 from retrieval.reply import Question, Reply, asked, copy_reply
 from retrieval.voting import IntentPool, fit_pool
 
-NEVER = Deadlines(inf, inf)
+NEVER = Deadlines(inf, inf, inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def adapter_of(
     elif kind == "full":
         adapted = adapt(pool, base, encoder, plan=plan, seed=seed, deadlines=NEVER)
         try:
-            yield adapted.model or base.model, adapted.gate
+            yield adapted.model or base.model, adapted.replies
         finally:
             if adapted.model:
                 adapted.model.unload()
@@ -112,8 +112,8 @@ def _drafts(
     written: dict[tuple[int, Question], Reply] = {}
     for system in systems:
         fresh = [question for question in questions[system.name] if (system.shown, question) not in written]
-        found, _ = write_replies(fresh, model, base, writer, room=room, shown=system.shown, label=system.name.strip())
-        written |= {(system.shown, question): found[question.row_id] for question in fresh}
+        found = write_replies(fresh, model, base, writer, room=room, shown=system.shown, label=system.name.strip())
+        written |= {(system.shown, question): found.replies[question.row_id] for question in fresh}
     return {
         system.name: {question.row_id: written[system.shown, question] for question in questions[system.name]}
         for system in systems

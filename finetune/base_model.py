@@ -1,13 +1,14 @@
-"""Which language model a run stands on: finds it, loads it, says what it is.
+"""The language model that a run stands on: finds it, loads it, says what it is.
 
-`auto` is the embedded SmolLM2-135M-Instruct on every machine: the ladder of larger bases for GPUs is not built yet. A base
-that is named goes onto the GPU in bf16 if there is one, else it stays on the CPU in fp32.
+Weights are read from safetensors alone and no code comes with them. A hub's checkpoint is fetched first (`fetch`), at a pinned
+revision, and then loaded like a folder: loading never asks the network. In NF4 the linear layers are quantised while loading,
+by bitsandbytes, with bf16 as the type to compute in (QLoRA, arXiv 2305.14314).
 
 A GGUF file is converted once: transformers reads it into plain linear layers in about 20 s but refuses to save the result,
 so the state goes into a model made from the same config without its quantisation, and that is saved in a cache keyed by the
 file's SHA-256. The cache is what is loaded always, on the first run too, so that first and later runs are the same run.
 
-What it does not know: prompts, adapters, training.
+What it does not know: which base a machine can carry (`ladder`); prompts, adapters, training.
 """
 
 import importlib.util
@@ -15,6 +16,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,14 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
 
+from finetune.fetch import fetch
+from finetune.ladder import EMBEDDED, Precision, Rung, rungs
 from retrieval.encoder import ModelUnavailable, guarded
 from retrieval.files import folder_sha256, sha256
 
@@ -51,6 +55,7 @@ class BaseModel:
         digest: SHA-256 of the weights (`sha256:...`) or the hub's commit (`commit:...`).
         window: tokens that prompt and reply may take together.
         parameters: how many weights it has.
+        precision: of its frozen weights.
     """
 
     name: str
@@ -61,6 +66,7 @@ class BaseModel:
     parameters: int
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    precision: Precision = "fp32"
 
     @property
     def large(self) -> bool:
@@ -68,27 +74,50 @@ class BaseModel:
         return self.parameters >= LARGE
 
 
+def free_gib() -> float | None:
+    """Free memory of the GPU that this process uses, in GiB; None without one."""
+    return torch.cuda.mem_get_info()[0] / 2**30 if torch.cuda.is_available() else None
+
+
 def load_base(choice: str) -> BaseModel:
-    """Loads the base that `choice` names, on the GPU if there is one.
+    """Loads the first rung that `choice` means on this machine, without going down further.
 
     Raises:
         ModelUnavailable: it cannot be loaded here; one sentence says why.
     """
-    return guarded(f"the base model {choice}", lambda: _find_and_load(choice))
+    return load_rung(rungs(choice, free_gib())[0])
 
 
-def _find_and_load(choice: str) -> BaseModel:
-    path = embedded_file() if choice == "auto" else Path(choice)
+def load_rung(rung: Rung, *, deadline: float = inf) -> BaseModel:
+    """Loads a base, on the GPU if there is one.
+
+    Args:
+        rung: which.
+        deadline: `time.monotonic()` by which a download must be done.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded here; one sentence says why.
+    """
+    return guarded(f"the base model {rung.said}", lambda: _find_and_load(rung, deadline))
+
+
+def _find_and_load(rung: Rung, deadline: float) -> BaseModel:
+    if rung.precision == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelUnavailable(f"{rung.said} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
+    path = embedded_file() if rung.source == EMBEDDED else Path(rung.source)
     if path.suffix == ".gguf":
         digest = sha256(path)
-        if choice == "auto" and digest != EMBEDDED_SHA256:
+        if rung.source == EMBEDDED and digest != EMBEDDED_SHA256:
             raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
         folder = _converted(path, digest)
-        return _load(EMBEDDED_NAME if choice == "auto" else choice, str(folder), None, f"sha256:{digest}")
+        name = EMBEDDED_NAME if rung.source == EMBEDDED else rung.source
+        return _load(rung, folder, name=name, source=str(folder), revision=None, digest=f"sha256:{digest}")
     if path.is_dir():
-        return _load(choice, str(path.resolve()), None, f"sha256:{folder_sha256(path)}")
-    source, _, revision = choice.partition("@")
-    return _load(source, source, revision or None, "")
+        digest = f"sha256:{folder_sha256(path)}"
+        return _load(rung, path, name=rung.source, source=str(path.resolve()), revision=None, digest=digest)
+    folder = fetch(rung.source, rung.revision, deadline=deadline)
+    commit = folder.name  # the hub's cache names the folder of a snapshot so
+    return _load(rung, folder, name=rung.source, source=rung.source, revision=commit, digest=f"commit:{commit}")
 
 
 def embedded_file() -> Path:
@@ -136,32 +165,42 @@ def _convert(path: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(target)
 
 
-def _load(name: str, source: str, revision: str | None, digest: str) -> BaseModel:
+def _load(rung: Rung, folder: Path, *, name: str, source: str, revision: str | None, digest: str) -> BaseModel:
     gpu = torch.cuda.is_available()
-    options: dict[str, Any] = {"revision": revision, "local_files_only": Path(source).is_dir(), "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(source, **options)
-    dtype = torch.bfloat16 if gpu else torch.float32
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     model, report = AutoModelForCausalLM.from_pretrained(
-        source, **options, use_safetensors=True, dtype=dtype, output_loading_info=True
+        folder,
+        **options,
+        use_safetensors=True,
+        dtype=torch.float32 if rung.precision == "fp32" else torch.bfloat16,
+        quantization_config=_nf4() if rung.precision == "nf4" else None,
+        device_map={"": torch.cuda.current_device() if gpu else "cpu"},
+        output_loading_info=True,
     )
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         raise ModelUnavailable(f"the base model {name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}")
-    model.to("cuda" if gpu else "cpu").eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
     # Of the checkpoint's own habits (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
-    commit = "" if digest else _commit(source, options)
     return BaseModel(
         name=name,
         source=source,
-        revision=revision or commit or None,
-        digest=digest or f"commit:{commit}",
+        revision=revision,
+        digest=digest,
         window=min(model.config.max_position_embeddings, GPU_WINDOW if gpu else CPU_WINDOW),
         parameters=model.num_parameters(),
         model=model,
         tokenizer=tokenizer,
+        precision=rung.precision,
     )
 
 
-def _commit(source: str, options: dict[str, Any]) -> str:
-    """The commit of a hub checkpoint: the name of the snapshot folder in the hub's cache."""
-    return Path(str(cached_file(source, "config.json", **options))).parent.name
+def _nf4() -> BitsAndBytesConfig:
+    """4-bit NF4 with quantised scales, as QLoRA has it."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )

@@ -3,15 +3,21 @@
 What they do not know: where the evidence comes from (`crossfit`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.gate import Gate
+from retrieval.opinion import Floats, fused
 
 FEWEST = 10  # rows of evidence under which the reply gate does not judge
 WORST_LOSS = -0.02  # of cosine to the ideal reply that generating may cost against copying
 RESAMPLES = 2000
+SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
+MOST_RISE = 0.05  # nats per token that the loss on general texts may rise
+VIEW_WEIGHTS = (0.0, 0.5, 1.0, 2.0)  # of the model's view of the intent
 
 
 def reply_gate(differences: Sequence[float], *, large: bool, seed: int) -> Gate:
@@ -25,12 +31,11 @@ def reply_gate(differences: Sequence[float], *, large: bool, seed: int) -> Gate:
     """
     if len(differences) < FEWEST:
         return untested(f"{len(differences)} held-out drafts passed the check, {FEWEST} needed", differences, large=large)
-    values = np.asarray(differences, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    low, high = (float(bound) for bound in np.quantile(values[draws].mean(axis=1), [0.1, 0.9]))
+    low, high = interval(differences, seed=seed)
     passed = low > WORST_LOSS
     why = f"cosine to the ideal reply, generated minus copied: lower bound {low:+.3f}, {WORST_LOSS} allowed"
-    return Gate("replies", passed, "generate" if passed else "copy", float(values.mean()), len(values), (low, high), why)
+    mean = float(np.mean(differences))
+    return Gate("replies", passed, "generate" if passed else "copy", mean, len(differences), (low, high), why)
 
 
 def untested(reason: str, differences: Sequence[float], *, large: bool) -> Gate:
@@ -38,3 +43,84 @@ def untested(reason: str, differences: Sequence[float], *, large: bool) -> Gate:
     mean = float(np.mean(differences)) if len(differences) else None
     decision, habit = ("generate", "a large base generates") if large else ("copy", "a small base copies")
     return Gate("replies", large, decision, mean, len(differences), None, f"untested: {reason}; {habit}")
+
+
+def scale_gate(rises: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:
+    """How far may the adapter move the base?
+
+    Args:
+        rises: for each scale that was tried, what the loss of each plain sentence and of each paraphrased ticket rose by
+            over the base, nats per token.
+        seed: of the bootstrap.
+
+    Returns:
+        The first scale whose mean rise stays within the bound in both kinds of text, 0 if none does; and the record.
+    """
+    worst = {scale: max(_mean_rise(sentences), _mean_rise(paraphrases)) for scale, (sentences, paraphrases) in rises.items()}
+    chosen = next((scale for scale, rise in worst.items() if rise <= MOST_RISE), 0.0)
+    shown = chosen or min(worst)
+    kinds = zip(("sentences", "paraphrases"), zip(*rises.values(), strict=True), strict=True)
+    figures = {f"{kind} at {scale:g}": _mean_rise(v) for kind, of in kinds for scale, v in zip(rises, of, strict=True)}
+    leading = max(rises[shown], key=_mean_rise)
+    tried = ", ".join(f"{rise:+.3f} at scale {scale:g}" for scale, rise in worst.items())
+    why = f"loss on texts of no desk rose by {tried}; {MOST_RISE} allowed"
+    bounds = interval(leading, seed=seed) if isfinite(worst[shown]) else None
+    figures = {name: rise for name, rise in figures.items() if isfinite(rise)}  # JSON has no infinity
+    evidence = worst[shown] if isfinite(worst[shown]) else None
+    return chosen, Gate("adapter scale", chosen > 0, f"scale {chosen:g}", evidence, len(leading), bounds, why, figures)
+
+
+def _mean_rise(values: Sequence[float]) -> float:
+    mean = float(np.mean(values))
+    return mean if isfinite(mean) else inf
+
+
+def view_gate(
+    log_probabilities: Floats, opinions: Floats, truth: NDArray[np.int64], half: NDArray[np.int64]
+) -> tuple[float, Gate]:
+    """Does the language model's view of the intent join the pool?
+
+    Each half of the rows is judged with the weight that is best in the other half, so no row chooses its own weight.
+
+    Args:
+        log_probabilities: (n, c) of pools that had not seen the row.
+        opinions: (n, c) of a model that had not, NaN where it was not asked.
+        truth: (n,) the row's intent.
+        half: (n,) 0 or 1.
+
+    Returns:
+        The weight for new tickets (the best over all rows, 0 if the view stays out), and the record.
+    """
+    each = np.arange(len(truth))
+    losses = {w: -fused(log_probabilities, opinions, w)[each, truth] for w in VIEW_WEIGHTS}  # (n,) each
+    gain = np.zeros(len(truth))
+    for h in (0, 1):
+        weight = _best_weight({w: loss[half != h] for w, loss in losses.items()})
+        gain[half == h] = (losses[0.0] - losses[weight])[half == h]
+    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
+    mean = float(gain.mean()) if len(gain) else 0.0
+    best = _best_weight(losses)
+    passed = mean - error > 0 and best > 0
+    why = f"surprise at the right intent falls by {mean:+.3f} nats a ticket, standard error {error:.3f}"
+    figures = {f"loss at weight {w:g}": float(loss.mean()) for w, loss in losses.items()} if len(gain) else {}
+    decision = f"weight {best:g}" if passed else "not asked"
+    bounds = (mean - error, mean + error)
+    return (best if passed else 0.0), Gate("intent view", passed, decision, mean, len(gain), bounds, why, figures)
+
+
+def _best_weight(losses: Mapping[float, NDArray[np.float64]]) -> float:
+    """The weight of the lowest mean loss; ties, and no rows at all, go to the lower weight."""
+    return min(losses, key=lambda w: (round(float(losses[w].mean()), 6) if len(losses[w]) else 0.0, w))
+
+
+def unheard(reason: str) -> tuple[float, Gate]:
+    """The intent view where nothing could be measured: it stays out."""
+    return 0.0, Gate("intent view", False, "not asked", None, 0, None, f"untested: {reason}")
+
+
+def interval(values: Sequence[float], *, seed: int) -> tuple[float, float]:
+    """The 80 % bootstrap interval of a mean."""
+    sample = np.asarray(values, dtype=np.float64)
+    draws = np.random.default_rng(seed).integers(len(sample), size=(RESAMPLES, len(sample)))
+    low, high = np.quantile(sample[draws].mean(axis=1), [0.1, 0.9])
+    return float(low), float(high)

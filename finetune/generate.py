@@ -4,6 +4,9 @@ Which rows share a batch changes float noise and, rarely, a word (transformers#2
 id, and cut into batches of a fixed size. Padding is on the left and masked by position: the padding token may be the end
 token. Generation runs through the adapter, never through merged weights, which would answer differently (peft#1388).
 
+Where memory runs out the batch is cut in two, and so are all after it; a single prompt that is too large is left out. The
+deadline ends a batch in the middle; half replies are thrown away.
+
 What it does not know: whether a reply is true (`grounding`) or wanted (`gates`).
 """
 
@@ -16,6 +19,7 @@ import torch
 from transformers import GenerationConfig
 
 from finetune.base_model import BaseModel
+from finetune.memory import is_out_of_memory, release
 from finetune.prompt import Prompt
 from retrieval.progress import bar
 
@@ -39,6 +43,21 @@ class Generation:
     ended: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Generations:
+    """What came of prompts.
+
+    Attributes:
+        written: by row id; rows that the deadline cut off are missing.
+        too_large: rows for which memory did not suffice even alone.
+        step_downs: how often memory ran out.
+    """
+
+    written: dict[str, Generation]
+    too_large: tuple[str, ...] = ()
+    step_downs: int = 0
+
+
 def generate(
     model: torch.nn.Module,
     base: BaseModel,
@@ -48,8 +67,8 @@ def generate(
     room: int,
     deadline: float = math.inf,
     label: str = "write replies",
-) -> dict[str, Generation]:
-    """Answers prompts; returns the generations by row id. Rows not reached before the deadline are missing.
+) -> Generations:
+    """Answers prompts.
 
     Args:
         model: the base, or the base with its adapter.
@@ -57,19 +76,43 @@ def generate(
         prompts: any number, ids unique.
         end_id: the token that ends a turn.
         room: most tokens of a reply.
-        deadline: `time.monotonic()` after which no batch is begun.
+        deadline: `time.monotonic()` at which writing stops.
         label: for the progress bar.
     """
     order = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.row_id))
     found: dict[str, Generation] = {}
-    for batch in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
-        if time.monotonic() > deadline:
-            break
-        found.update(_generate_batch(model, base, batch, _settings(base, end_id, room)))
-    return found
+    too_large: list[str] = []
+    size, step_downs = BATCH, 0
+    for whole in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
+        left = list(whole)
+        while left and time.monotonic() <= deadline:
+            part = _try_batch(model, base, left[:size], _settings(base, end_id, room, deadline))
+            if part is not None:
+                late = time.monotonic() > deadline
+                found |= {row_id: reply for row_id, reply in part.items() if reply.ended or not late}
+                del left[:size]
+                continue
+            release()
+            step_downs += 1
+            if size == 1:
+                too_large.append(left.pop(0).row_id)
+            size = max(1, size // 2)
+    return Generations(found, tuple(too_large), step_downs)
 
 
-def _settings(base: BaseModel, end_id: int, room: int) -> GenerationConfig:
+def _try_batch(
+    model: torch.nn.Module, base: BaseModel, batch: Sequence[Prompt], settings: GenerationConfig
+) -> dict[str, Generation] | None:
+    """The batch's replies, or None if memory ran out."""
+    try:
+        return _generate_batch(model, base, batch, settings)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _settings(base: BaseModel, end_id: int, room: int, deadline: float) -> GenerationConfig:
     """Greedy, and stopping at every token that can end a reply; nothing is inherited from the checkpoint's own settings."""
     own = base.model.generation_config.eos_token_id
     ends = {end_id, base.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
@@ -79,6 +122,7 @@ def _settings(base: BaseModel, end_id: int, room: int) -> GenerationConfig:
         num_beams=1,
         repetition_penalty=1.0,
         max_new_tokens=room,
+        max_time=None if deadline == math.inf else max(deadline - time.monotonic(), 0.01),
         eos_token_id=sorted(ends),
         pad_token_id=end_id if pad is None else pad,
     )

@@ -1,12 +1,12 @@
 """The short LoRA run: the adapter learns how this desk phrases its replies.
 
 All linear layers, rank 16, alpha 32, AdamW with a short warm-up and cosine decay, the loss on the completion only, averaged
-over the tokens of a batch. Rows run one at a time and their gradients add up to a batch: on a CPU that is as fast as a
-padded batch and needs a fraction of the memory.
+over the tokens of a batch. The batch with the longest row comes first, so that memory runs out at once or not at all.
 
 The same seed gives the same adapter, byte for byte, on one machine: the seed is set before the adapter is made, the order
 of rows comes from it, and the number of steps follows from the rows alone. A deadline that strikes ends training early and
-is reported, because then the number of steps came from the clock.
+is reported, because then the number of steps came from the clock. A loss or a weight that is not finite ends it, too: the
+adapter goes back to the last weights that are known to give a finite loss.
 
 What it does not know: what is in a prompt, and whether the adapter is any good (`gates`).
 """
@@ -20,10 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import set_seed
 
 from finetune.base_model import BaseModel
+from finetune.gradients import Gradients
+from finetune.memory import Fit, fits_for
 from finetune.prompt import Example
+from finetune.team import ALONE, Team
 from retrieval.progress import bar
 
 RANK = 16
@@ -39,16 +43,22 @@ class Tuning:
     """What a LoRA run did.
 
     Attributes:
-        steps: optimiser steps taken.
+        steps: optimiser steps that are in the adapter.
         losses: completion loss of each step before it was taken, nats per token.
         train_loss: mean loss of the last pass over the rows.
         finished: False if the deadline struck first.
+        diverged: what was not finite and when; empty if nothing.
+        fit: the way of working that fitted into memory.
+        step_downs: how many ways did not.
     """
 
     steps: int
     losses: tuple[float, ...]
     train_loss: float
     finished: bool
+    diverged: str = ""
+    fit: Fit = Fit(1)  # noqa: RUF009, a frozen value
+    step_downs: int = 0
 
 
 class NoAdapter(Exception):
@@ -71,6 +81,13 @@ def attach(base: BaseModel, *, seed: int) -> PeftModel:
     return get_peft_model(base.model, config)
 
 
+def set_scale(adapted: PeftModel, scale: float) -> None:
+    """Lets the adapter count for so much of what it learnt; 0 is the base."""
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            module.set_scale("default", scale)
+
+
 @contextmanager
 def passing_adapter(base: BaseModel, *, seed: int) -> Iterator[PeftModel]:
     """A fresh adapter for as long as the block lasts; afterwards the base is as it was."""
@@ -89,6 +106,7 @@ def tune(
     seed: int,
     deadline: float = math.inf,
     label: str = "tune",
+    team: Team = ALONE,
 ) -> Tuning:
     """Trains the adapter.
 
@@ -99,33 +117,64 @@ def tune(
         seed: orders the rows.
         deadline: `time.monotonic()` at which to stop.
         label: for the progress bar.
+        team: the processes that share each batch.
 
     Raises:
-        NoAdapter: a loss is not finite.
+        NoAdapter: training diverged before anything was learnt.
+        OutOfMemory: the longest row does not fit.
         ValueError: a row has no supervised token; its id is in the message.
     """
     _refuse_unsupervised([example for epoch in examples for example in epoch])
-    batches = [batch for epoch, rows in enumerate(examples) for batch in _batches(rows, np.random.default_rng([seed, epoch]))]
+    batches = _longest_first(
+        [batch for epoch, rows in enumerate(examples) for batch in _batches(rows, np.random.default_rng([seed, epoch]))]
+    )
     weights = [p for p in adapted.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, len(batches)))
+    gradients = Gradients(adapted, fits=fits_for(adapted.device), team=team)
     losses: list[float] = []
+    diverged = ""
+    proven = [weight.detach().clone() for weight in weights]  # the last weights that gave a finite loss
     adapted.train()
     for batch in bar(batches, label):
-        if time.monotonic() > deadline:
+        if team.agrees(time.monotonic() > deadline):
             break
-        losses.append(_backward(adapted, batch))
-        if not math.isfinite(losses[-1]):
-            raise NoAdapter(f"the loss of step {len(losses)} is {losses[-1]}")
+        loss = gradients.of(batch)
+        if not math.isfinite(loss):
+            diverged = f"the loss of step {len(losses) + 1} is {loss}"
+            break
+        losses.append(loss)
+        torch._foreach_copy_(proven, [weight.detach() for weight in weights])
         torch.nn.utils.clip_grad_norm_(weights, CLIP)
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
     adapted.eval()
-    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
-        raise NoAdapter("a weight of the adapter is not finite")
+    if losses and not diverged and not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        diverged = f"a weight is not finite after step {len(losses)}"
+    steps = len(losses) - bool(diverged)
+    if diverged and steps < 1:
+        raise NoAdapter(diverged)
+    if diverged:
+        torch._foreach_copy_([weight.detach() for weight in weights], proven)
     last_pass = losses[-math.ceil(len(batches) / max(len(examples), 1)) :]
-    return Tuning(len(losses), tuple(losses), float(np.mean(last_pass)) if losses else 0.0, len(losses) == len(batches))
+    return Tuning(
+        steps=steps,
+        losses=tuple(losses),
+        train_loss=float(np.mean(last_pass)) if losses else 0.0,
+        finished=bool(diverged) or len(losses) == len(batches),
+        diverged=diverged,
+        fit=gradients.fit,
+        step_downs=gradients.step_downs,
+    )
+
+
+def _longest_first(batches: list[list[Example]]) -> list[list[Example]]:
+    """The batches in their order, but the one with the longest row in front."""
+    if not batches:
+        return batches
+    widest = max(range(len(batches)), key=lambda i: (max(len(example.ids) for example in batches[i]), -i))
+    return [batches[widest], *batches[:widest], *batches[widest + 1 :]]
 
 
 def _refuse_unsupervised(examples: Sequence[Example]) -> None:
@@ -142,27 +191,3 @@ def _batches(rows: Sequence[Example], generator: np.random.Generator) -> list[li
 def _warm_cosine(step: int, steps: int) -> float:
     warm = max(1, round(WARM_UP * steps))
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _backward(adapted: PeftModel, batch: Sequence[Example]) -> float:
-    """Adds the gradients of a batch's mean loss per token; returns that loss."""
-    tokens = sum(example.supervised for example in batch)
-    total = 0.0
-    for example in batch:
-        loss = _summed_loss(adapted, example) / tokens
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
-
-
-def _summed_loss(model: torch.nn.Module, example: Example) -> torch.Tensor:
-    ids = torch.tensor([example.ids], device=next(model.parameters()).device)  # (1, t)
-    # Only the logits that predict supervised tokens: the vocabulary is the largest matrix of a small base.
-    logits = model(input_ids=ids, logits_to_keep=example.supervised + 1).logits[0, :-1]  # (s, vocabulary)
-    return torch.nn.functional.cross_entropy(logits.float(), ids[0, -example.supervised :], reduction="sum")
-
-
-def completion_losses(model: torch.nn.Module, examples: Sequence[Example]) -> list[float]:
-    """The completion loss of each row, nats per token, without gradients."""
-    with torch.inference_mode():
-        return [_summed_loss(model, example).item() / example.supervised for example in examples]

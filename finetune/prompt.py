@@ -10,19 +10,21 @@ A ticket is text and stays text: `<|im_end|>` written by a customer is tokenised
 What it does not know: which exemplars are good, and anything about training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from retrieval.tickets import LabelledTicket
-from retrieval.wording import wording
+from retrieval.wording import Wording, intent_wording, wording
 
 # For a base without a chat template: its turns are paragraphs.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
 FEWEST_TICKET_CHARACTERS = 40
+Say = Callable[[str, Sequence[LabelledTicket]], Wording]  # ticket and exemplars, best first -> the prompt's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +80,16 @@ class PromptWriter:
         Raises:
             NoPrompt: not even a stump of the ticket fits.
         """
-        for count in range(len(exemplars), -1, -1):
-            ids = self._ids(ticket, exemplars[:count], intent)
-            if len(ids) + room <= self.window:
-                return Prompt(row_id, tuple(ids), count)
-        keep = len(ticket)
-        while keep > FEWEST_TICKET_CHARACTERS:
-            keep = min(keep * 3 // 4, int(keep * (self.window - room) / len(ids)))
-            half = max(keep // 2, 1)
-            ids = self._ids(f"{ticket[:half]} … {ticket[-half:]}", (), intent)
-            if len(ids) + room <= self.window:
-                return Prompt(row_id, tuple(ids), 0)
-        raise NoPrompt(f"row {row_id} leaves no room for its ticket in a window of {self.window} tokens")
+        say = partial(wording, intent=intent, exemplar_tickets=self.exemplar_tickets)
+        return self._fitted(row_id, ticket, exemplars, say, room)
+
+    def intent_prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, room: int) -> Prompt:
+        """The prompt that asks for a ticket's intent; otherwise like `prompt`."""
+        return self._fitted(row_id, ticket, exemplars, intent_wording, room)
+
+    def name(self, intent: str) -> tuple[int, ...]:
+        """An intent's name as the completion of an intent prompt, with the line's end: one name may begin another."""
+        return tuple(self._plain_ids(f" {intent}\n"))
 
     def example(self, row: LabelledTicket, exemplars: Sequence[LabelledTicket], *, reply: str | None = None) -> Example:
         """A training row: the prompt and the reply (the row's own unless another is given), end of turn included.
@@ -101,12 +101,36 @@ class PromptWriter:
         prompt = self.prompt(row.id, row.text, exemplars, intent=row.intent, room=len(completion))
         return Example(row.id, (*prompt.ids, *completion), len(completion))
 
+    def sentence(self, row_id: str, text: str) -> Example:
+        """A bare text, supervised from its second token on (after the base's own first token, if it has one)."""
+        first = self.tokenizer.bos_token_id
+        ids = (*([] if first is None else [int(first)]), *self._plain_ids(text))
+        return Example(row_id, ids, len(ids) - 1)
+
+    def answer(self, row_id: str, request: str, answer: str) -> Example:
+        """A request in the user's turn and its supervised answer."""
+        completion = [*self._plain_ids(answer), self.end_id]
+        return Example(row_id, (*self._render([{"role": "user", "content": request}]), *completion), len(completion))
+
     def completion_length(self, reply: str) -> int:
         """Tokens of a reply with its end."""
         return len(self._plain_ids(f" {reply}")) + 1
 
-    def _ids(self, ticket: str, exemplars: Sequence[LabelledTicket], intent: str) -> list[int]:
-        said = wording(ticket, exemplars, intent=intent, exemplar_tickets=self.exemplar_tickets)
+    def _fitted(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], say: Say, room: int) -> Prompt:
+        for count in range(len(exemplars), -1, -1):
+            ids = self._ids(say(ticket, exemplars[:count]))
+            if len(ids) + room <= self.window:
+                return Prompt(row_id, tuple(ids), count)
+        keep = len(ticket)
+        while keep > FEWEST_TICKET_CHARACTERS:
+            keep = min(keep * 3 // 4, int(keep * (self.window - room) / len(ids)))
+            half = max(keep // 2, 1)
+            ids = self._ids(say(f"{ticket[:half]} … {ticket[-half:]}", ()))
+            if len(ids) + room <= self.window:
+                return Prompt(row_id, tuple(ids), 0)
+        raise NoPrompt(f"row {row_id} leaves no room for its ticket in a window of {self.window} tokens")
+
+    def _ids(self, said: Wording) -> list[int]:
         prompt = self._render([{"role": "system", "content": said.system}, {"role": "user", "content": said.user}])
         return prompt + self._plain_ids(said.assistant)
 

@@ -60,6 +60,17 @@ def honest_exemplars(desk: Desk, votes: Votes, number: int, *, count: int, with_
     return best if any(desk.rows[i].ideal_reply == own_reply for i in best) else np.append(best[: count - 1], number)
 
 
+def intent_exemplars(desk: Desk, votes: Votes, number: int, intents: Rows, *, own: int | None = None) -> Rows:
+    """The row nearest to ticket `number` of each of these intents, in their order; intents without a row are left out.
+
+    `own` is the ticket's own row in the desk, which must not stand for its intent.
+    """
+    scores = votes.ticket_scores[number]
+    allowed = np.arange(len(desk.rows)) != (-1 if own is None else own)
+    members = (np.flatnonzero((desk.intent_of == intent) & allowed) for intent in intents)
+    return np.array([rows[ranked(scores[rows], 1)[0]] for rows in members if len(rows)], dtype=np.int64)
+
+
 def _worth(
     ticket_scores: NDArray[np.floating], reply_scores: NDArray[np.floating], log_p: NDArray[np.floating]
 ) -> NDArray[np.float64]:

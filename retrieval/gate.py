@@ -5,7 +5,8 @@ does the work. The functions from evidence to decision stand where the evidence 
 `finetune.gates`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Gate:
         n: how many rows it was measured on.
         interval: its 80 % bootstrap interval, None if nothing was measured or the test is another.
         why: one sentence.
+        figures: what else was measured, by name.
     """
 
     name: str
@@ -29,3 +31,4 @@ class Gate:
     n: int
     interval: tuple[float, float] | None
     why: str
+    figures: Mapping[str, float] = field(default_factory=dict)

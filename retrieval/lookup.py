@@ -6,16 +6,17 @@ later stages and a reader need: the intent, who voted how, the nearest rows, the
 What it does not know: language models. With none at hand, the reply of the first exemplar is the answer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from retrieval.encoder import Vectors
 from retrieval.exemplars import EXEMPLARS, reply_exemplars, reply_worth
 from retrieval.index import ranked
+from retrieval.opinion import UNASKED, Opinions, fused
 from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.voting import FAMILIAR, IntentPool, Views, Votes, vote_in_chunks
+from retrieval.voting import FAMILIAR, IntentPool, Views, Votes, vote_in_chunks, winners
 
 NEIGHBOURS = 5
 INTENTS_SHOWN = 5
@@ -44,11 +45,12 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class IntentVote:
-    """A candidate intent: its probability and what each view said, before its weight."""
+    """A candidate intent: its probability, what each view said before its weight, the language model's word if it was asked."""
 
     intent: str
     probability: float
     views: dict[str, float]
+    opinion: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,14 @@ class Lookup:
         return self.familiarity < FAMILIAR
 
 
-def look_up(pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, exemplars: int = EXEMPLARS) -> tuple[Lookup, ...]:
+def look_up(
+    pool: IntentPool,
+    tickets: Sequence[Ticket],
+    vectors: Vectors,
+    *,
+    exemplars: int = EXEMPLARS,
+    opinions: Opinions = UNASKED,
+) -> tuple[Lookup, ...]:
     """Votes on tickets and chooses their neighbours and exemplars.
 
     Args:
@@ -93,19 +102,33 @@ def look_up(pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, ex
         tickets: m tickets.
         vectors: (m, d) their unit vectors.
         exemplars: how many exemplars each.
+        opinions: a further voter's, mixed in before the intent and the exemplars are chosen.
     """
     found: list[Lookup] = []
     for votes in vote_in_chunks(pool, vectors, [ticket.text for ticket in tickets]):
-        for number in range(len(votes.winners)):
-            found.append(_one(pool, tickets[len(found)], votes, number, exemplars))
+        batch = tickets[len(found) : len(found) + len(votes.winners)]
+        heard = _mixed(pool, votes, batch, opinions)
+        found += (
+            _one(pool, ticket, heard, number, exemplars=exemplars, opinions=opinions) for number, ticket in enumerate(batch)
+        )
     return tuple(found)
 
 
-def _one(pool: IntentPool, ticket: Ticket, votes: Votes, number: int, exemplars: int) -> Lookup:
+def _mixed(pool: IntentPool, votes: Votes, tickets: Sequence[Ticket], opinions: Opinions) -> Votes:
+    """The votes with opinions in their probabilities; the views stay the pool's own."""
+    said = opinions.matrix([ticket.id for ticket in tickets], pool.desk.intents)
+    log_probabilities = fused(votes.log_probabilities, said, opinions.weight)
+    return replace(votes, log_probabilities=log_probabilities, winners=winners(log_probabilities))
+
+
+def _one(pool: IntentPool, ticket: Ticket, votes: Votes, number: int, *, exemplars: int, opinions: Opinions) -> Lookup:
     rows = pool.desk.rows
+    said = opinions.of_ticket.get(ticket.id, {})
     return Lookup(
         ticket=ticket,
-        votes=tuple(_intent_vote(pool, votes, number, c) for c in ranked(votes.log_probabilities[number], INTENTS_SHOWN)),
+        votes=tuple(
+            _intent_vote(pool, votes, number, int(c), said) for c in ranked(votes.log_probabilities[number], INTENTS_SHOWN)
+        ),
         familiarity=float(votes.familiarity[number]),
         neighbours=_neighbours(pool, ticket, votes, number),
         exemplars=tuple(rows[i] for i in reply_exemplars(pool.desk, votes, number, count=exemplars)),
@@ -127,9 +150,10 @@ def _neighbours(pool: IntentPool, ticket: Ticket, votes: Votes, number: int) -> 
     )
 
 
-def _intent_vote(pool: IntentPool, votes: Votes, number: int, intent: int) -> IntentVote:
+def _intent_vote(pool: IntentPool, votes: Votes, number: int, intent: int, said: Mapping[str, float]) -> IntentVote:
     return IntentVote(
         intent=pool.desk.intents[intent],
         probability=float(np.exp(votes.log_probabilities[number, intent])),
         views={view.name: float(getattr(votes.views, view.name)[number, intent]) for view in fields(Views)},
+        opinion=said.get(pool.desk.intents[intent]),
     )

@@ -12,8 +12,10 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from retrieval.runtime import RANK
+
 STARTED = time.monotonic()  # this module is imported first of all
-CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=RANK > 0)
 
 TELL_EVERY_S = 20.0
 

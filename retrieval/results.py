@@ -16,7 +16,7 @@ from typing import Any
 
 from retrieval.files import sha256
 from retrieval.index import DECIMALS
-from retrieval.lookup import Lookup, Neighbour
+from retrieval.lookup import IntentVote, Lookup, Neighbour
 from retrieval.reply import Reply
 
 PACKAGES = (
@@ -61,7 +61,6 @@ class Answer:
 
 def lookup_record(found: Lookup) -> dict[str, Any]:
     """All that retrieval says about a ticket, for a JSON file."""
-    votes = [{"intent": v.intent, "probability": _short(v.probability)} | _shortened(v.views) for v in found.votes]
     return {
         "id": found.ticket.id,
         "ticket": found.ticket.text,
@@ -69,10 +68,15 @@ def lookup_record(found: Lookup) -> dict[str, Any]:
         "confidence": _short(found.confidence),
         "familiarity": _short(found.familiarity),
         "unfamiliar": found.unfamiliar,
-        "votes": votes,
+        "votes": [_vote_record(vote) for vote in found.votes],
         "neighbours": [_neighbour_record(neighbour) for neighbour in found.neighbours],
         "exemplars": [row.id for row in found.exemplars],
     }
+
+
+def _vote_record(vote: IntentVote) -> dict[str, Any]:
+    heard = {} if vote.opinion is None else {"model": _short(vote.opinion)}
+    return {"intent": vote.intent, "probability": _short(vote.probability), **_shortened(vote.views), **heard}
 
 
 def _neighbour_record(near: Neighbour) -> dict[str, Any]:

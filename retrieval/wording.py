@@ -4,6 +4,8 @@
     user       the stored replies that retrieval chose, best last, next to the ticket; then the ticket
     assistant  "intent: NAME\\nreply:" is given, a model writes the rest
 
+A second, shorter prompt asks for the intent alone; its exemplars are tickets with their intents.
+
 No model is needed to say them, so whoever looks into a run can read the very words.
 
 What it does not know: tokens, templates, windows (`finetune.prompt`).
@@ -17,6 +19,10 @@ from retrieval.tickets import LabelledTicket
 RULES = (
     "You answer support tickets of one product. Write the reply in the words of the stored replies, "
     "and use only facts that stand in the stored replies or in the ticket."
+)
+
+INTENT_RULES = (
+    "You sort support tickets of one product by their intent. Answer with the name of the intent that fits the last ticket."
 )
 
 
@@ -41,6 +47,18 @@ def wording(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, ex
     stored = "\n\n".join(_exemplar(row, with_ticket=exemplar_tickets) for row in reversed(exemplars))
     user = f"Stored replies:\n\n{stored}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
     return Wording(RULES, user, f"intent: {intent}\nreply:")
+
+
+def intent_wording(ticket: str, exemplars: Sequence[LabelledTicket]) -> Wording:
+    """The words that ask for a ticket's intent.
+
+    Args:
+        ticket: the customer's words.
+        exemplars: a row of each candidate, the likeliest intent first.
+    """
+    shown = "\n\n".join(f"ticket: {row.text}\nintent: {row.intent}" for row in reversed(exemplars))
+    user = f"Sorted tickets:\n\n{shown}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
+    return Wording(INTENT_RULES, user, "intent:")
 
 
 def _exemplar(row: LabelledTicket, *, with_ticket: bool) -> str:

@@ -146,7 +146,7 @@ def test_a_named_base_that_fails_while_loading_is_one_sentence_and_status_1(
     (folder / "base" / "config.json").write_text('{"model_type": "llama"}')
     assert run.main(arguments(folder, base_model=folder / "base")) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"error: the base model {folder / 'base'} cannot be loaded: ")
+    assert said.startswith(f"error: the base model {folder / 'base'} in fp32 cannot be loaded: ")
     assert not (folder / "results.json").exists()
 
 

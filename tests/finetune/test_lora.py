@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from finetune.artifacts import CONFIG, save_adapter
 from finetune.base_model import BaseModel
 from finetune.generate import Generation, _generate_batch, generate
-from finetune.lora import NoAdapter, attach, completion_losses, passing_adapter, tune
+from finetune.gradients import completion_losses
+from finetune.lora import NoAdapter, attach, passing_adapter, tune
 from finetune.prompt import Example, Prompt, prompt_writer
 from retrieval.places import OF_ADAPTER, remove_adapter
 from tests.fakes import ROWS, base
@@ -132,10 +133,10 @@ def test_trap_1_generation_stops_at_the_turns_end_even_where_padding_is_that_tok
     tiny.model.requires_grad_(True)  # a rank of 16 is not enough to teach a random model a sentence
     tune(tiny.model, [examples(tiny)[:1]] * 150, rate=1e-2, seed=0)
     prompt = writer.prompt("t", ROWS[0].text, (), intent=ROWS[0].intent, room=60)
-    found = generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=60)["t"]
+    found = generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=60).written["t"]
     assert (found.text, found.ended) == (ROWS[0].ideal_reply, True)
     assert found.tokens == len(prompt.ids) + writer.completion_length(ROWS[0].ideal_reply) - 1
-    cut = generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=5)["t"]
+    cut = generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=5).written["t"]
     assert (ROWS[0].ideal_reply.startswith(cut.text), cut.ended) == (True, False)
 
 
@@ -150,7 +151,8 @@ def test_trap_6_the_order_of_the_input_changes_neither_batches_nor_output(monkey
         return _generate_batch(model, base, batch, settings)
 
     monkeypatch.setattr("finetune.generate._generate_batch", spied)
-    forth, back = (generate(tiny.model, tiny, order, end_id=writer.end_id, room=12) for order in (prompts, prompts[::-1]))
+    orders = (prompts, prompts[::-1])
+    forth, back = (generate(tiny.model, tiny, order, end_id=writer.end_id, room=12).written for order in orders)
     assert {key: value.text for key, value in forth.items()} == {key: value.text for key, value in back.items()}
     assert len(forth) == 11
     assert batches[: len(batches) // 2] == batches[len(batches) // 2 :], "float noise depends on who shares a batch"
@@ -165,7 +167,7 @@ def test_trap_10_generation_goes_through_the_adapter() -> None:
     merged: list[bool] = []
     layers = [module for name, module in adapted.named_modules() if name.endswith("q_proj")]
     layers[0].register_forward_hook(lambda layer, *_: merged.append(layer.merged))
-    assert generate(adapted, tiny, [prompt], end_id=writer.end_id, room=8)["v"].text != plain["v"].text
+    assert generate(adapted, tiny, [prompt], end_id=writer.end_id, room=8).written["v"].text != plain.written["v"].text
     assert set(merged) == {False}
 
 
@@ -173,4 +175,4 @@ def test_rows_after_the_deadline_are_missing() -> None:
     tiny = base()
     writer = prompt_writer(tiny.tokenizer, tiny.window)
     prompt = writer.prompt("v", "x", (), intent="a", room=4)
-    assert generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=4, deadline=0.0) == {}
+    assert generate(tiny.model, tiny, [prompt], end_id=writer.end_id, room=4, deadline=0.0).written == {}

@@ -1,0 +1,163 @@
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from finetune.adapt import Deadlines
+from finetune.base_model import BaseModel, load_rung
+from finetune.descent import descend
+from finetune.gradients import completion_losses
+from finetune.ladder import EMBEDDED, LARGE, SMALL, Rung, rungs
+from finetune.lora import attach, tune
+from finetune.memory import OutOfMemory
+from finetune.prompt import prompt_writer
+from finetune.team import ALONE
+from retrieval.encoder import ModelUnavailable
+from retrieval.voting import fit_pool
+from tests.fakes import ROWS, HashEncoder, base, desk, save_base, tokenizer
+
+NEVER = Deadlines(*[float("inf")] * 3)
+
+
+@pytest.mark.parametrize(
+    ("free", "expected"),
+    [
+        (None, [(EMBEDDED, "fp32")]),
+        (7.9, [(SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
+        (8.0, [(LARGE[0], "nf4"), (SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
+        (21.9, [(LARGE[0], "nf4"), (SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
+        (22.0, [(LARGE[0], "bf16"), (LARGE[0], "nf4"), (SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
+    ],
+)
+def test_free_memory_decides_where_auto_starts(free: float | None, expected: list[tuple[str, str]]) -> None:
+    assert [(rung.source, rung.precision) for rung in rungs("auto", free)] == expected
+
+
+def test_hub_bases_are_pinned() -> None:
+    assert all(len(rung.revision or "") == 40 for rung in rungs("auto", 80.0) if rung.source != EMBEDDED)
+
+
+def test_a_named_base_stays_the_base_and_on_a_gpu_may_be_quantised() -> None:
+    assert rungs("a/b@main", None) == (Rung("a/b", "main", "fp32"),)
+    assert rungs("a/b", 40.0) == (Rung("a/b", None, "bf16"), Rung("a/b", None, "nf4"))
+
+
+def test_an_at_sign_in_a_folders_name_is_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "base@home").mkdir()
+    assert rungs(str(tmp_path / "base@home"), None)[0].source == str(tmp_path / "base@home")
+
+
+def auto_with(monkeypatch: pytest.MonkeyPatch, outcomes: dict[str, Exception | None]) -> list[str]:
+    """Lets `auto` on a large GPU meet these outcomes, by precision and source; returns the list of what was tried."""
+    tried: list[str] = []
+
+    def loaded(rung: Rung, *, deadline: float) -> BaseModel:
+        tried.append(rung.said)
+        if error := outcomes.get(rung.said):
+            raise error
+        return base()
+
+    monkeypatch.setattr("finetune.descent.load_rung", loaded)
+    monkeypatch.setattr("finetune.descent.free_gib", lambda: 40.0)
+    return tried
+
+
+FULL, QUANTISED = f"{LARGE[0]} in bf16", f"{LARGE[0]} in nf4"
+
+
+def test_auto_goes_down_with_the_reason_of_each_rung(monkeypatch: pytest.MonkeyPatch) -> None:
+    unavailable = {FULL: ModelUnavailable("no network"), QUANTISED: ModelUnavailable("no disk")}
+    tried = auto_with(monkeypatch, dict(unavailable))
+    pool = fit_pool(desk(), with_names=True)
+    found = descend("auto", pool, HashEncoder(), seed=0, deadlines=NEVER, team=ALONE)
+    assert tried == [FULL, QUANTISED, f"{SMALL[0]} in bf16"]
+    assert found.reasons == ("no network", "no disk")
+    assert found.base is not None
+    assert not found.out_of_memory
+
+
+def test_memory_that_runs_out_while_tuning_leads_down_a_rung_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from finetune.adapt import adapt
+
+    auto_with(monkeypatch, {})
+    calls: list[int] = []
+
+    def short_once(*given: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OutOfMemory("a row of 900 tokens does not fit into memory")
+        return adapt(*given, **options)
+
+    monkeypatch.setattr("finetune.descent.adapt", short_once)
+    found = descend("auto", fit_pool(desk(), with_names=True), HashEncoder(), seed=0, deadlines=NEVER, team=ALONE)
+    assert found.out_of_memory
+    assert found.reasons == (f"{FULL} was left: a row of 900 tokens does not fit into memory",)
+
+
+def test_under_the_last_rung_lies_retrieval_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = ModelUnavailable("gone")
+    names = {rung.said: gone for rung in rungs("auto", 40.0)}
+    auto_with(monkeypatch, dict(names))
+    found = descend("auto", fit_pool(desk(), with_names=True), HashEncoder(), seed=0, deadlines=NEVER, team=ALONE)
+    assert (found.base, found.adapted) == (None, None)
+    assert found.reasons[-1] == "retrieval alone: gone"
+
+
+def test_a_named_base_that_cannot_be_loaded_is_an_error_and_one_without_memory_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = fit_pool(desk(), with_names=True)
+    auto_with(monkeypatch, {"a/b in bf16": ModelUnavailable("x"), "a/b in nf4": ModelUnavailable("y")})
+    with pytest.raises(ModelUnavailable, match="x; y"):
+        descend("a/b", pool, HashEncoder(), seed=0, deadlines=NEVER, team=ALONE)
+    auto_with(monkeypatch, {})
+    monkeypatch.setattr("finetune.descent.adapt", _no_memory)
+    found = descend("a/b", pool, HashEncoder(), seed=0, deadlines=NEVER, team=ALONE)
+    assert (found.base, found.out_of_memory) == (None, True)
+
+
+def _no_memory(*_: Any, **__: Any) -> None:
+    raise OutOfMemory("too small")
+
+
+def test_quantisation_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelUnavailable, match="needs the package bitsandbytes"):
+        load_rung(Rung(str(tmp_path), None, "nf4"))
+
+
+def test_a_base_in_nf4_is_smaller_trains_and_nears_the_full_one(tmp_path: Path) -> None:
+    words = tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=128,  # quantisation works in blocks of 64
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    full, small = (load_rung(Rung(str(tmp_path), None, precision)) for precision in ("fp32", "nf4"))
+    assert small.model.get_memory_footprint() < 0.5 * full.model.get_memory_footprint()
+    writer = prompt_writer(small.tokenizer, small.window)
+    examples = [writer.example(row, ()) for row in ROWS]
+    before = completion_losses(small.model, examples)
+    assert completion_losses(full.model, examples) == pytest.approx(before, abs=0.1)
+    adapted = attach(small, seed=0)
+    tune(adapted, [examples] * 2, rate=1e-2, seed=0)
+    assert sum(completion_losses(adapted, examples)) < sum(before)
+
+
+def test_a_checkpoint_in_pickles_is_refused(tmp_path: Path) -> None:
+    save_base(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(base().model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        load_rung(Rung(str(tmp_path), None, "fp32"))
