@@ -17,6 +17,9 @@ from retrieval.encoder import Encoder, Vectors, humanised
 from retrieval.tickets import LabelledTicket, shown
 
 NEAR_DUPLICATE = 0.97
+MOST_COMPARED = 20_000  # rows, the first ones: every pair is looked at, and 100,000 rows would take minutes
+MOST_SAID = 5
+BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +66,35 @@ def embed_desk(rows: Sequence[LabelledTicket], encoder: Encoder) -> Desk:
         rows=tuple(rows),
         intents=intents,
         intent_of=np.array([number[row.intent] for row in rows], dtype=np.int64),
-        tickets=encoder.encode([row.text for row in rows]),
-        replies=encoder.encode([row.ideal_reply for row in rows]),
+        tickets=_encoded_once([row.text for row in rows], encoder),
+        replies=_encoded_once([row.ideal_reply for row in rows], encoder),
         names=encoder.encode([humanised(intent) for intent in intents]),
     )
 
 
+def _encoded_once(texts: Sequence[str], encoder: Encoder) -> Vectors:
+    """(n, d) the vectors of n texts; a text that stands there twice is embedded once, as desks repeat their replies."""
+    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return encoder.encode(list(number))[[number[text] for text in texts]]
+
+
 def near_duplicates(desk: Desk, *, threshold: float = NEAR_DUPLICATE) -> list[str]:
-    """Pairs of rows whose tickets are almost the same but whose intents differ, a sentence each (at most five).
+    """Pairs of rows whose tickets are almost the same but whose intents differ, a sentence each (at most five; of the first
+    `MOST_COMPARED` rows).
 
     Rows of one intent may resemble each other as they like; two intents for one question are an error in the labels.
     """
     found: list[str] = []
-    for i, row in enumerate(desk.rows):
-        close = np.flatnonzero(desk.tickets[i + 1 :] @ desk.tickets[i] >= threshold) + i + 1
-        for j in close[desk.intent_of[close] != desk.intent_of[i]]:
-            other = desk.rows[j]
-            found.append(f"near-duplicate tickets {shown(row.id)} ({row.intent}) and {shown(other.id)} ({other.intent})")
-            if len(found) == 5:
-                return found
+    tickets = desk.tickets[:MOST_COMPARED]
+    for start in range(0, len(tickets), BLOCK):
+        cosines = tickets[start : start + BLOCK] @ tickets.T  # (block, n)
+        for row, j in np.argwhere(cosines >= threshold):
+            i = start + row
+            if i < j and desk.intent_of[i] != desk.intent_of[j]:
+                one, other = desk.rows[i], desk.rows[j]
+                found.append(f"near-duplicate tickets {shown(one.id)} ({one.intent}) and {shown(other.id)} ({other.intent})")
+                if len(found) == MOST_SAID:
+                    return found
     return found
 
 

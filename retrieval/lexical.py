@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from rank_bm25 import BM25Okapi
+from scipy.sparse import csr_array
 
 
 def words(text: str) -> list[str]:
@@ -20,24 +21,40 @@ def words(text: str) -> list[str]:
 
 
 class LexicalIndex:
-    """BM25Okapi over short documents."""
+    """BM25Okapi over short documents.
+
+    rank-bm25 counts and weighs; it scores a query by walking over all documents in Python. A document's score is a sum over the
+    query's words, so the summands are computed once, into a sparse matrix, and a query costs no more than its words occur.
+    """
 
     def __init__(self, documents: Sequence[str]) -> None:
         tokens = [words(document) for document in documents]
-        self._size = len(tokens)
         # BM25Okapi divides by the mean document length and by the number of documents.
-        self._bm25 = BM25Okapi(tokens) if any(tokens) else None
+        bm25 = BM25Okapi(tokens) if any(tokens) else None
+        self._idf: dict[str, float] = bm25.idf if bm25 else {}
+        self._number = {word: i for i, word in enumerate(self._idf)}
+        self._weights = _weights(bm25, self._number) if bm25 else csr_array((0, len(tokens)))
 
     def shared(self, text: str, other: str) -> list[str]:
         """The words that a text shares with another one and that tell documents apart, rarest first."""
-        if self._bm25 is None:
-            return []
         theirs = set(words(other))
-        weight = {word: float(self._bm25.idf.get(word, 0.0)) for word in words(text) if word in theirs}
+        weight = {word: float(self._idf.get(word, 0.0)) for word in words(text) if word in theirs}
         return sorted((word for word in weight if weight[word] > 0), key=lambda word: (-weight[word], word))
 
-    def scores(self, text: str) -> NDArray[np.float64]:
-        """(n,) scores, never below zero: in a tiny corpus a frequent word's idf turns negative, which is no evidence."""
-        if self._bm25 is None:
-            return np.zeros(self._size)
-        return np.maximum(np.asarray(self._bm25.get_scores(words(text)), dtype=np.float64), 0.0)
+    def scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """(m, n) scores, never below zero: in a tiny corpus a frequent word's idf turns negative, which is no evidence."""
+        asked = [[self._number[word] for word in words(text) if word in self._number] for text in texts]
+        starts = np.cumsum([0, *map(len, asked)])
+        columns = np.array([number for row in asked for number in row], dtype=np.int64)
+        queries = csr_array((np.ones(len(columns)), columns, starts), shape=(len(texts), len(self._number)))  # a word twice: 2
+        return np.asarray(np.maximum((queries @ self._weights).toarray(), 0.0))
+
+
+def _weights(bm25: BM25Okapi, number: dict[str, int]) -> csr_array:
+    """(words, documents) what a word of a query adds to a document's score: the summand of `BM25Okapi.get_scores`."""
+    held = ((number[word], d, count) for d, counts in enumerate(bm25.doc_freqs) for word, count in counts.items())
+    rows, columns, counts = np.array(list(held), dtype=np.int64).reshape(-1, 3).T
+    idf = np.array([bm25.idf[word] for word in number])
+    length = bm25.k1 * (1 - bm25.b + bm25.b * np.array(bm25.doc_len) / bm25.avgdl)  # (documents,)
+    values = idf[rows] * (counts * (bm25.k1 + 1) / (counts + length[columns]))
+    return csr_array((values, (rows, columns)), shape=(len(number), len(bm25.doc_freqs)))

@@ -24,6 +24,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
 from retrieval.desk import Desk, unit
@@ -37,7 +38,8 @@ NAME_NEIGHBOURS = 1.5  # an intent's name counts as this many neighbours
 REGRESSION_C = 30.0
 UNSEEN_LOG_PROBABILITY = float(np.log(1e-6))  # of an intent that the regression was not shown
 FAMILIAR = 0.34  # keeps 95 % of in-scope rows, rejects 88-90 % of CLINC150's out-of-scope rows at 30 train rows
-CHUNK = 256  # tickets at a time, so that memory does not grow with their number
+CHUNK = 256  # tickets at a time, so that memory does not grow with their number,
+MOST_SCORES = 1 << 24  # and fewer where a matrix of scores, tickets by rows, would hold more than so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,32 @@ class Votes:
 
 
 @dataclass(frozen=True, slots=True)
+class Classes:
+    """What the rows of an intent are together, (c, ...) each.
+
+    Attributes:
+        members: (n, c) sparse, 1 where a row belongs to an intent.
+        name_voices: (c, d) the centred names times what a name counts; zeros if names are not used.
+        neighbour_lengths: (c,) length of the sum of an intent's centred tickets and its name's voice.
+        reply_lengths: (c,) length of the sum of its centred replies.
+        vectors: (c, d) uncentred mean ticket, half and half with the name if names are used.
+    """
+
+    members: csr_array
+    name_voices: Vectors
+    neighbour_lengths: NDArray[np.floating]
+    reply_lengths: NDArray[np.floating]
+    vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True)
 class IntentPool:
     """The fitted views over one desk."""
 
     desk: Desk
     weights: Weights
     with_names: bool
+    classes: Classes
     ticket_index: VectorIndex
     reply_index: VectorIndex
     lexical_index: LexicalIndex
@@ -111,7 +133,7 @@ class IntentPool:
         centred = self.ticket_index.centred(queries)
         ticket_scores = self.ticket_index.similarities(centred)
         reply_scores = self.reply_index.similarities(centred)
-        lexical_scores = np.array([self.lexical_index.scores(text) for text in texts], dtype=np.float32)  # (m, documents)
+        lexical_scores = self.lexical_index.scores(texts).astype(np.float32)  # (m, documents)
         views = Views(
             regression=self._regression_view(queries),
             neighbours=self._neighbour_view(centred, ticket_scores),
@@ -123,7 +145,7 @@ class IntentPool:
             views=views,
             log_probabilities=log_probabilities,
             winners=winners(log_probabilities),
-            familiarity=np.max(queries @ self._class_vectors().T, axis=1).astype(np.float64),
+            familiarity=np.max(queries @ self.classes.vectors.T, axis=1).astype(np.float64),
             ticket_scores=ticket_scores,
             reply_scores=reply_scores,
             lexical_scores=lexical_scores[:, : len(self.desk.rows)],
@@ -138,34 +160,26 @@ class IntentPool:
 
     def _neighbour_view(self, centred: Vectors, ticket_scores: Vectors) -> Floats:
         """The vote: every row speaks for its intent with its score, the name with 1.5 times its own."""
-        name_voices = NAME_NEIGHBOURS * self._centred_names() if self.with_names else np.zeros_like(self.desk.names)
-        totals = ticket_scores @ self._membership() + centred @ name_voices.T
-        rows = unit(self.desk.tickets - self.ticket_index.mean)
-        return _by_length(totals, self._membership().T @ rows + name_voices)
+        totals = self._summed(ticket_scores) + centred @ self.classes.name_voices.T
+        return _by_length(totals, self.classes.neighbour_lengths)
 
     def _reply_view(self, reply_scores: Vectors) -> Floats:
         """The vote over the stored replies: the ticket is centred as a ticket, the replies as replies."""
-        rows = unit(self.desk.replies - self.reply_index.mean)
-        return _by_length(reply_scores @ self._membership(), self._membership().T @ rows)
+        return _by_length(self._summed(reply_scores), self.classes.reply_lengths)
+
+    def _summed(self, scores: Vectors) -> Vectors:
+        """(m, n) scores of rows -> (m, c) their sums over each intent."""
+        return np.asarray((self.classes.members.T @ scores.T).T)
 
     def _lexical_view(self, scores: Vectors) -> Floats:
         """The best document of each intent; documents are the rows, then the names."""
-        owner = np.concatenate([self.desk.intent_of, np.arange(len(self.desk.intents))])
+        owner = np.concatenate([self.desk.intent_of, np.arange(len(self.desk.intents))])[: scores.shape[1]]
+        order = np.argsort(owner, kind="stable")
+        intents, starts = np.unique(owner[order], return_index=True)
         found = np.zeros((len(scores), len(self.desk.intents)))
-        for i, row in enumerate(scores):
-            np.maximum.at(found[i], owner[: len(row)], row)
+        if len(starts):
+            found[:, intents] = np.maximum.reduceat(scores[:, order], starts, axis=1)
         return np.asarray(found / np.maximum(found.max(axis=1, keepdims=True), 1e-9))
-
-    def _membership(self) -> Vectors:
-        return np.eye(len(self.desk.intents), dtype=np.float32)[self.desk.intent_of]  # (n, c)
-
-    def _centred_names(self) -> Vectors:
-        return unit(self.desk.names - self.desk.names.mean(axis=0))
-
-    def _class_vectors(self) -> Vectors:
-        """(c, d) uncentred mean ticket of an intent, half and half with its name."""
-        means = unit(self._membership().T @ self.desk.tickets)
-        return unit(means + self.desk.names) if self.with_names else means
 
 
 def winners(log_probabilities: Floats) -> NDArray[np.int64]:
@@ -173,9 +187,24 @@ def winners(log_probabilities: Floats) -> NDArray[np.int64]:
     return np.asarray(np.argmax(np.round(log_probabilities, DECIMALS), axis=1), dtype=np.int64)
 
 
-def _by_length(totals: NDArray[np.floating], class_sums: Vectors) -> Floats:
-    """(m, c) sums of votes by the length of the (c, d) class sums: many rows must not outvote few."""
-    return np.asarray(totals / np.maximum(np.linalg.norm(class_sums, axis=1), 1e-9), dtype=np.float64)
+def _by_length(totals: NDArray[np.floating], lengths: NDArray[np.floating]) -> Floats:
+    """(m, c) sums of votes by the (c,) lengths of the class sums: many rows must not outvote few."""
+    return np.asarray(totals / np.maximum(lengths, 1e-9), dtype=np.float64)
+
+
+def _fit_classes(desk: Desk, tickets: VectorIndex, replies: VectorIndex, *, with_names: bool) -> Classes:
+    count, size = len(desk.rows), len(desk.intents)
+    each = np.arange(count)
+    members = csr_array((np.ones(count, dtype=np.float32), (each, desk.intent_of)), shape=(count, size))
+    voices = NAME_NEIGHBOURS * unit(desk.names - desk.names.mean(axis=0)) if with_names else np.zeros_like(desk.names)
+    means = unit(members.T @ desk.tickets)
+    return Classes(
+        members=members,
+        name_voices=voices,
+        neighbour_lengths=np.linalg.norm(members.T @ unit(desk.tickets - tickets.mean) + voices, axis=1),
+        reply_lengths=np.linalg.norm(members.T @ unit(desk.replies - replies.mean), axis=1),
+        vectors=unit(means + desk.names) if with_names else means,
+    )
 
 
 def fit_pool(desk: Desk, *, with_names: bool, weights: Weights | None = None) -> IntentPool:
@@ -183,12 +212,14 @@ def fit_pool(desk: Desk, *, with_names: bool, weights: Weights | None = None) ->
     documents = [row.text for row in desk.rows]
     if with_names:
         documents += [humanised(intent) for intent in desk.intents]
+    tickets, replies = build_index(desk.tickets), build_index(desk.replies)
     return IntentPool(
         desk=desk,
         weights=weights or Weights(),
         with_names=with_names,
-        ticket_index=build_index(desk.tickets),
-        reply_index=build_index(desk.replies),
+        classes=_fit_classes(desk, tickets, replies, with_names=with_names),
+        ticket_index=tickets,
+        reply_index=replies,
         lexical_index=LexicalIndex(documents),
         regression=_fit_regression(desk, with_names=with_names),
     )
@@ -208,6 +239,7 @@ def _fit_regression(desk: Desk, *, with_names: bool) -> LogisticRegression | Non
 
 
 def vote_in_chunks(pool: IntentPool, queries: Vectors, texts: Sequence[str]) -> Iterator[Votes]:
-    """The votes of any number of tickets, `CHUNK` at a time."""
-    for i in range(0, len(texts), CHUNK):
-        yield pool.vote(queries[i : i + CHUNK], texts[i : i + CHUNK])
+    """The votes of any number of tickets, so many at a time that the scores of one portion fit into a fixed space."""
+    size = max(1, min(CHUNK, MOST_SCORES // max(1, len(pool.desk.rows))))
+    for i in range(0, len(texts), size):
+        yield pool.vote(queries[i : i + size], texts[i : i + size])

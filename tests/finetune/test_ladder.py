@@ -9,7 +9,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from finetune.adapt import Deadlines
 from finetune.base_model import BaseModel, load_rung
 from finetune.descent import descend
-from finetune.gradients import completion_losses
 from finetune.ladder import EMBEDDED, LARGE, SMALL, Rung, rungs
 from finetune.lora import attach, tune
 from finetune.memory import OutOfMemory
@@ -148,11 +147,10 @@ def test_a_base_in_nf4_is_smaller_trains_and_nears_the_full_one(tmp_path: Path) 
     assert small.model.get_memory_footprint() < 0.5 * full.model.get_memory_footprint()
     writer = prompt_writer(small.tokenizer, small.window)
     examples = [writer.example(row, ()) for row in ROWS]
-    before = completion_losses(small.model, examples)
-    assert completion_losses(full.model, examples) == pytest.approx(before, abs=0.1)
-    adapted = attach(small, seed=0)
-    tune(adapted, [examples] * 2, rate=1e-2, seed=0)
-    assert sum(completion_losses(adapted, examples)) < sum(before)
+    # On a CPU bitsandbytes repacks the weights once they are used to infer, and cannot train them any more: train first.
+    tuning = tune(attach(small, seed=0), [examples] * 3, rate=1e-2, seed=0)
+    assert tuning.losses[-1] < tuning.losses[0]
+    assert tuning.losses[0] == pytest.approx(tune(attach(full, seed=0), [examples], rate=0.0, seed=0).losses[0], abs=0.1)
 
 
 def test_a_checkpoint_in_pickles_is_refused(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rank_bm25 import BM25Okapi
 
-from retrieval.desk import near_duplicates, unit
+from retrieval.desk import embed_desk, near_duplicates, unit
 from retrieval.exemplars import honest_exemplars, reply_exemplars
 from retrieval.heldout import folds, held_out_votes, intent_losses
 from retrieval.index import build_index, ranked
-from retrieval.lexical import LexicalIndex
+from retrieval.lexical import LexicalIndex, words
 from retrieval.lookup import look_up
 from retrieval.names import names_gate
+from retrieval.results import lookup_record
 from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.voting import IntentPool, Votes, Weights, fit_pool
+from retrieval.voting import IntentPool, Votes, Weights, fit_pool, vote_in_chunks
 from tests.fakes import ROWS, HashEncoder, desk, row
 
 
@@ -111,8 +113,46 @@ def test_trap_13_few_rows_one_intent_duplicates_and_no_words_work(count: int) ->
 
 
 def test_trap_13_bm25_scores_are_never_negative_and_no_token_is_no_error() -> None:
-    assert LexicalIndex(["…", "!"]).scores("anything").tolist() == [0.0, 0.0]
-    assert (LexicalIndex(["seat seat", "seat", "seat token"]).scores("seat") >= 0).all()
+    assert LexicalIndex(["…", "!"]).scores(["anything"]).tolist() == [[0.0, 0.0]]
+    assert (LexicalIndex(["seat seat", "seat", "seat token"]).scores(["seat"]) >= 0).all()
+
+
+def test_lexical_scores_are_those_of_bm25() -> None:
+    documents = ["the seat of a guest", "the api token", "the the the", "guest guest token rotation", "", "export the data"]
+    queries = ["the guest token", "guest guest", "nothing of it", "", "the"]
+    bm25 = BM25Okapi([words(document) for document in documents])
+    expected = [np.maximum(bm25.get_scores(words(query)), 0.0) for query in queries]
+    assert np.allclose(LexicalIndex(documents).scores(queries), expected, atol=1e-12)
+
+
+def test_how_many_tickets_are_voted_on_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = pool_of(ROWS)
+    tickets = [Ticket(f"v{i}", f"seat token export {i} {row.text}") for i, row in enumerate(ROWS)]
+    vectors = HashEncoder().encode([ticket.text for ticket in tickets])
+    whole = look_up(pool, tickets, vectors)
+    monkeypatch.setattr("retrieval.voting.MOST_SCORES", 2 * len(ROWS))
+    portions = [len(votes.winners) for votes in vote_in_chunks(pool, vectors, [ticket.text for ticket in tickets])]
+    assert portions == [2, 2, 2]
+    assert [lookup_record(found) for found in look_up(pool, tickets, vectors)] == [lookup_record(found) for found in whole]
+
+
+def test_near_duplicates_are_found_across_blocks_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = (*ROWS, row(9, ROWS[0].text, "another.intent", "x"), row(10, ROWS[0].text, ROWS[0].intent, "y"))
+    monkeypatch.setattr("retrieval.desk.BLOCK", 3)
+    found = near_duplicates(desk(rows))
+    assert found == [
+        'near-duplicate tickets "t1" (billing.seat) and "t9" (another.intent)',
+        'near-duplicate tickets "t9" (another.intent) and "t10" (billing.seat)',
+    ]
+    monkeypatch.setattr("retrieval.desk.MOST_COMPARED", 6)
+    assert near_duplicates(desk(rows)) == []
+
+
+def test_a_text_that_stands_twice_is_embedded_once() -> None:
+    encoder = HashEncoder()
+    found = embed_desk((*ROWS, row(9, ROWS[0].text, "a.b", ROWS[1].ideal_reply)), encoder)
+    assert encoder.asked.count(ROWS[0].text) == encoder.asked.count(ROWS[1].ideal_reply) == 1
+    assert np.array_equal(found.tickets[-1], found.tickets[0])
 
 
 def test_trap_9_faiss_is_never_asked_for_more_rows_than_it_has() -> None:
