@@ -46,7 +46,7 @@ def fetch(source: str, revision: str | None, *, deadline: float) -> Path:
         if (folder := cached(source, revision)) is None:
             _fetch(wanted, deadline)
             folder = cached(source, revision)
-    except (Refused, HFValidationError) as error:
+    except (Refused, HFValidationError, OSError) as error:  # OSError: a cache that cannot be read, no process to be had
         raise ModelUnavailable(f"{wanted} cannot be fetched: {error}") from error
     if folder is None:
         raise ModelUnavailable(f"{wanted} cannot be used: its index names files that it does not have: name another checkpoint")

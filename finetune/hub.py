@@ -41,10 +41,12 @@ REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
     (GatedRepoError, "its weights are gated: accept the terms on its page at the hub and set HF_TOKEN"),
     (RevisionNotFoundError, "there is no such revision: name a branch, a tag or a commit of it"),
     (RepositoryNotFoundError, "the hub has no such repository, or it is private: check the name, or set HF_TOKEN"),
-    (HfHubHTTPError, "the hub answers HTTP {status}: set an HF_TOKEN that may read it if 401 or 403, else try again later"),
+    (HfHubHTTPError, "the hub answers HTTP {status}: {advice}"),
     (httpx2.HTTPError, "the hub cannot be reached ({error}): check the network, or name a local folder"),
     (json.JSONDecodeError, "something that is no model hub answers: check HF_ENDPOINT and the network's login page"),
+    (OSError, "the download failed ({error}): run it again, and see that HF_HOME is a folder that can be written"),
 )
+ADVICE = {401: "set an HF_TOKEN that may read it", 403: "set an HF_TOKEN that may read it", 404: "check HF_ENDPOINT"}
 
 File = tuple[str, int, str]
 
@@ -71,8 +73,8 @@ def reason(error: Exception) -> str:
         return reason(error.__cause__)  # huggingface_hub's wrapping of whatever went wrong on the way
     for kind, text in REASONS:
         if isinstance(error, kind):
-            status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-            return text.format(status=status, error=_first_line(error))
+            status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+            return text.format(status=status, advice=ADVICE.get(status, "try again later"), error=_first_line(error))
     return _first_line(error)
 
 

@@ -24,6 +24,7 @@ from retrieval.wording import Wording, intent_wording, wording
 # For a base without a chat template: its turns are paragraphs.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
 FEWEST_TICKET_CHARACTERS = 40
+DATE = "26 Jul 2024"  # what Llama's template writes where it cannot tell the date
 Say = Callable[[str, Sequence[LabelledTicket]], Wording]  # ticket and exemplars, best first -> the prompt's words
 
 
@@ -195,4 +196,5 @@ def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]
         sanitize_control_tokens=tokenize,
         return_dict=False,  # transformers 5 returns a dict otherwise, whose len() is 2 (trl#6105)
         enable_thinking=False,
+        date_string=DATE,  # Llama 3.2 writes today's otherwise, and a run would answer otherwise tomorrow
     )
