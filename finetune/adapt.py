@@ -10,6 +10,7 @@ a run that was braked says so.
 What it does not know: new tickets, and what to do where memory is too small (`descent`).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from peft import PeftModel
 
 from finetune.base_model import BaseModel
 from finetune.crossfit import Course, CrossFit, cross_fit
-from finetune.gates import reply_gate, unheard, untested, view_gate
+from finetune.gates import reply_gate, unheard, unmeasured, untested, view_gate
 from finetune.gradients import completion_losses
 from finetune.lessons import LessonPlan, make_lessons
 from finetune.lora import NoAdapter, Tuning, attach, learning_rate, tune
@@ -124,7 +125,10 @@ def adapt(
     except NoAdapter as error:
         braked = not evidence.complete or error.out_of_time
         return _without_adapter(str(error), writer, room, warnings, braked=braked, step_downs=evidence.step_downs)
-    scale, scale_record = settle_scale(model, course.texts, seed=seed)
+    if team.agrees(time.monotonic() > deadlines.training):
+        scale, scale_record = unmeasured("the time budget ended the training")
+    else:
+        scale, scale_record = settle_scale(model, course.texts, seed=seed)
     weight, view = _view(evidence, votes, taught)
     replies = _judged(evidence, tuning, encoder, base, {row.id: row.ideal_reply for row in taught.desk.rows}, seed=seed)
     if not evidence.losses:

@@ -9,6 +9,7 @@ final one is trained on all rows.
 What it does not know: what is decided from it (`gates`).
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -106,10 +107,11 @@ def cross_fit(pool: IntentPool, votes: Votes, course: Course, *, deadline: float
                 label=f"cross-fit, half {half + 1} of 2",
                 team=course.team,
             )
-            settle_scale(adapted, course.texts, seed=course.seed)
-            judged = _judge(pool, votes, out, adapted, course, part=f"{half + 1} of 2", deadline=deadline)
-        cuts = tuning.step_downs + judged.step_downs
-        halves.append(replace(judged, complete=judged.complete and tuning.finished, step_downs=cuts))
+            judged = CrossFit((), (), {}, complete=False)
+            if tuning.finished and not course.team.agrees(time.monotonic() > deadline):
+                settle_scale(adapted, course.texts, seed=course.seed)
+                judged = _judge(pool, votes, out, adapted, course, part=f"{half + 1} of 2", deadline=deadline)
+        halves.append(replace(judged, step_downs=tuning.step_downs + judged.step_downs))
         if not halves[-1].complete:
             break
     return _joined(halves, half_of)

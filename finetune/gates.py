@@ -70,6 +70,11 @@ def scale_gate(rises: Mapping[float, tuple[Sequence[float], Sequence[float]]], *
     return chosen, Gate("adapter scale", chosen > 0, f"scale {chosen:g}", evidence, len(leading), bounds, why, figures)
 
 
+def unmeasured(reason: str) -> tuple[float, Gate]:
+    """The scale where nothing could be measured: the adapter stays as it was trained."""
+    return 1.0, Gate("adapter scale", True, "scale 1", None, 0, None, f"untested: {reason}")
+
+
 def _mean_rise(values: Sequence[float]) -> float:
     mean = float(np.mean(values))
     return mean if isfinite(mean) else inf
