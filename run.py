@@ -88,8 +88,8 @@ def parser() -> argparse.ArgumentParser:
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
     add("--weights", type=Path, required=True, metavar="DIR", help="folder for adapter, index and records; made if missing")
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
-    base = "language model: auto (what the machine carries), ORG/NAME[@REVISION] on a hub, a checkpoint folder, a .gguf file, or none"
-    add("--base-model", default="auto", metavar="BASE", help=f"{base} for retrieval alone (default: auto)")
+    base = "language model: auto (what the machine carries), ORG/NAME[@REVISION] on a hub, a checkpoint folder, a .gguf file"
+    add("--base-model", default="auto", metavar="BASE", help=f"{base}, or none for retrieval alone (default: auto)")
     add(
         "--encoder",
         metavar="ENCODER",
