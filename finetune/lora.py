@@ -128,45 +128,65 @@ def tune(
     batches = _longest_first(
         [batch for epoch, rows in enumerate(examples) for batch in _batches(rows, np.random.default_rng([seed, epoch]))]
     )
-    weights = [p for p in adapted.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, len(batches)))
-    gradients = Gradients(adapted, fits=fits_for(adapted.device), team=team)
-    losses: list[float] = []
-    diverged = ""
-    proven = [weight.detach().clone() for weight in weights]  # the last weights that gave a finite loss
+    steps = _Steps(adapted, rate=rate, planned=len(batches), team=team)
     adapted.train()
     for batch in bar(batches, label):
-        if team.agrees(time.monotonic() > deadline):
+        if team.agrees(time.monotonic() > deadline) or not steps.take(batch):
             break
-        loss = gradients.of(batch)
-        if not math.isfinite(loss):
-            diverged = f"the loss of step {len(losses) + 1} is {loss}"
-            break
-        losses.append(loss)
-        torch._foreach_copy_(proven, [weight.detach() for weight in weights])
-        torch.nn.utils.clip_grad_norm_(weights, CLIP)
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad()
     adapted.eval()
-    if losses and not diverged and not all(bool(torch.isfinite(weight).all()) for weight in weights):
-        diverged = f"a weight is not finite after step {len(losses)}"
-    steps = len(losses) - bool(diverged)
-    if diverged and steps < 1:
-        raise NoAdapter(diverged)
-    if diverged:
-        torch._foreach_copy_([weight.detach() for weight in weights], proven)
-    last_pass = losses[-math.ceil(len(batches) / max(len(examples), 1)) :]
+    kept = steps.kept()
+    last_pass = steps.losses[-math.ceil(len(batches) / max(len(examples), 1)) :]
     return Tuning(
-        steps=steps,
-        losses=tuple(losses),
-        train_loss=float(np.mean(last_pass)) if losses else 0.0,
-        finished=bool(diverged) or len(losses) == len(batches),
-        diverged=diverged,
-        fit=gradients.fit,
-        step_downs=gradients.step_downs,
+        steps=kept,
+        losses=tuple(steps.losses),
+        train_loss=float(np.mean(last_pass)) if last_pass else 0.0,
+        finished=bool(steps.diverged) or len(steps.losses) == len(batches),
+        diverged=steps.diverged,
+        fit=steps.gradients.fit,
+        step_downs=steps.gradients.step_downs,
     )
+
+
+class _Steps:
+    """The optimiser's steps, and the way back to the last weights that are known to give a finite loss."""
+
+    def __init__(self, adapted: PeftModel, *, rate: float, planned: int, team: Team) -> None:
+        self.gradients = Gradients(adapted, fits=fits_for(adapted.device), team=team)
+        self.losses: list[float] = []
+        self.diverged = ""
+        self._weights = [weight for weight in adapted.parameters() if weight.requires_grad]
+        self._proven = [weight.detach().clone() for weight in self._weights]
+        self._optimiser = torch.optim.AdamW(self._weights, lr=rate, weight_decay=0.0)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, lambda step: _warm_cosine(step, planned))
+
+    def take(self, batch: Sequence[Example]) -> bool:
+        """One step; False if the loss before it is not finite."""
+        loss = self.gradients.of(batch)
+        if not math.isfinite(loss):
+            self.diverged = f"the loss of step {len(self.losses) + 1} is {loss}"
+            return False
+        self.losses.append(loss)
+        torch._foreach_copy_(self._proven, [weight.detach() for weight in self._weights])
+        torch.nn.utils.clip_grad_norm_(self._weights, CLIP)
+        self._optimiser.step()
+        self._schedule.step()
+        self._optimiser.zero_grad()
+        return True
+
+    def kept(self) -> int:
+        """How many steps are in the adapter, after going back where something is not finite.
+
+        Raises:
+            NoAdapter: nothing was learnt by then.
+        """
+        if not self.diverged and not all(bool(torch.isfinite(weight).all()) for weight in self._weights):
+            self.diverged = f"a weight is not finite after step {len(self.losses)}"
+        if not self.diverged:
+            return len(self.losses)
+        if len(self.losses) < 2:  # the proven weights are those before the last loss
+            raise NoAdapter(self.diverged)
+        torch._foreach_copy_([weight.detach() for weight in self._weights], self._proven)
+        return len(self.losses) - 1
 
 
 def _longest_first(batches: list[list[Example]]) -> list[list[Example]]:
