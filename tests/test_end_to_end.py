@@ -70,7 +70,7 @@ def test_the_adapter_was_trained_and_its_losses_are_in_the_record(real: RealRun)
 
 
 def test_every_gate_says_what_it_decided_and_on_what(real: RealRun) -> None:
-    assert [gate["name"] for gate in real.record["gates"]] == ["intent names", "replies"]
+    assert [gate["name"] for gate in real.record["gates"]] == ["intent names", "adapter scale", "intent view", "replies"]
     assert all(gate["decision"] and gate["why"] for gate in real.record["gates"])
 
 
@@ -88,6 +88,7 @@ def test_the_saved_adapter_changes_the_base_that_its_config_names(real: RealRun)
     base = load_base("auto")
     config = json.loads((real.folder / "weights" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base.source
+    assert config["lora_alpha"] == 32 * real.record["scale"] > 0
     ids = torch.tensor([base.tokenizer.encode("Guests don't consume a seat")])
     plain = base.model(ids).logits
     adapted = PeftModel.from_pretrained(base.model, real.folder / "weights")
