@@ -1,4 +1,4 @@
-"""Learns a support desk from about thirty labelled tickets and answers new ones.
+"""Learns a support train_set from about thirty labelled tickets and answers new ones.
 
     python run.py --train train.jsonl --val val.jsonl --weights DIR --output results.json
 
@@ -17,22 +17,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetune.base_choice import base_problems
+from finetune.base_names import base_problems
+from retrieval.console import STARTED, Clock, elapsed
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
-from retrieval.places import WRITTEN, place_problems, remove_adapter
-from retrieval.progress import STARTED, Clock, elapsed
-from retrieval.runtime import RANK, WorkerLost, deterministic_kernels, settle
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, doubts, read_train, read_val
+from retrieval.paths import RUN_FILES, path_problems, remove_adapter
+from retrieval.runtime import RANK, WorkerLost, configure, deterministic_kernels
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
 
 if TYPE_CHECKING:
-    from finetune.adapt import Adapted
     from finetune.base_model import BaseModel
-    from finetune.team import Team
+    from finetune.distributed import Processes
+    from finetune.fit import FineTuned
     from retrieval.gate import Gate
+    from retrieval.intent_classifier import IntentClassifier
     from retrieval.results import Answer
-    from retrieval.voting import IntentPool
 
-LOADING, EVIDENCE, TRAINING, WRITING = 0.4, 0.5, 0.75, 0.95  # shares of the time budget at which a stage is braked
+LOADING, EVIDENCE, TRAINING, WRITING = 0.4, 0.5, 0.75, 0.95  # shares of the time budget at which a stage is timed_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +55,28 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What was learnt from the train rows: the votes, and the language model if there is one, or the reasons why not."""
+    """What was learnt from the train rows: the intent_scores, and the language model if there is one, or the reasons why
+    not."""
 
-    pool: "IntentPool"
+    classifier: "IntentClassifier"
     base: "BaseModel | None" = None
-    adapted: "Adapted | None" = None
+    tuned: "FineTuned | None" = None
     reasons: tuple[str, ...] = ()
     out_of_memory: bool = False
-    team: "Team | None" = None
+    processes: "Processes | None" = None
 
     @property
-    def brakes(self) -> tuple[str, ...]:
+    def timeouts(self) -> tuple[str, ...]:
         """What cut learning short in a way that a second run may not repeat, a sentence each."""
-        late = self.adapted is not None and self.adapted.braked
+        timed_out = self.tuned is not None and self.tuned.timed_out
         short = ("memory ran out while loading or tuning",) if self.out_of_memory else ()
-        return (*(("the time budget cut the training or its measuring short",) if late else ()), *short)
+        return (*(("the time budget cut the training or its measuring short",) if timed_out else ()), *short)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     found = argparse.ArgumentParser(
-        prog="run.py", description="Learns a support desk from about thirty labelled tickets and answers new ones."
+        prog="run.py", description="Learns a support train_set from about thirty labelled tickets and answers new ones."
     )
     add = found.add_argument
     add(
@@ -154,24 +155,29 @@ def run(settings: Settings) -> None:
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
         rows, tickets = read_input(settings)
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
-        threads = settle()
+        threads = configure()
         encoder = SentenceEncoder(settings.encoder)
-    pool, names = index(settings, rows, encoder, clock)
-    learnt = learn(settings, pool, encoder, clock)
+    classifier, names = index(settings, rows, encoder, clock)
+    learnt = learn(settings, classifier, encoder, clock)
     training = training_figures(learnt, clock)
-    answers, brakes = answer(settings, tickets, encoder, learnt, clock)
+    answers, timeouts = answer(settings, tickets, encoder, learnt, clock)
     if RANK:  # the first process writes for all
         return
     with clock.stage("check", "look for odd rows"):
-        warnings = [*odd_rows(pool, tickets), *learnt.reasons, *(learnt.adapted.warnings if learnt.adapted else ()), *brakes]
+        warnings = [
+            *input_warnings_of(classifier, tickets),
+            *learnt.reasons,
+            *(learnt.tuned.warnings if learnt.tuned else ()),
+            *timeouts,
+        ]
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
-        "deterministic": not brakes,
+        "deterministic": not timeouts,
         "threads": threads,
         "encoder": {"name": encoder.name, "digest": encoder.digest},
         **describe(learnt),
         "training": training,
-        "gates": [asdict(gate) for gate in (names, *(learnt.adapted.gates if learnt.adapted else ()))],
+        "gates": [asdict(gate) for gate in (names, *(learnt.tuned.gates if learnt.tuned else ()))],
         "warnings": warnings,
     }
     write(settings, record, answers, learnt, clock)
@@ -186,8 +192,8 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     """
     rows, train_problems = read_train(settings.train)
     tickets, val_problems = read_val(settings.val)
-    places = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
-    problems = [*train_problems, *val_problems, *place_problems(**places)]
+    paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
+    problems = [*train_problems, *val_problems, *path_problems(**paths)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if problems:
         raise InputProblems(problems)
@@ -198,19 +204,21 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     return rows, tickets
 
 
-def index(settings: Settings, rows: Sequence[LabelledTicket], encoder: Encoder, clock: Clock) -> "tuple[IntentPool, Gate]":
-    """Embeds the desk, gates the intent names, fits the votes."""
-    from retrieval.desk import embed_desk
-    from retrieval.names import names_gate
-    from retrieval.voting import fit_pool
+def index(
+    settings: Settings, rows: Sequence[LabelledTicket], encoder: Encoder, clock: Clock
+) -> "tuple[IntentClassifier, Gate]":
+    """Embeds the train_set, gates the intent names, fits the intent_scores."""
+    from retrieval.intent_classifier import fit_classifier
+    from retrieval.label_names import label_names_gate
+    from retrieval.train_set import embed_train_set
 
-    with clock.stage("index", "embed and index the train rows, fit the votes"):
-        desk = embed_desk(rows, encoder)
-        names = names_gate(desk, seed=settings.seed)
-        return fit_pool(desk, with_names=names.passed), names
+    with clock.stage("index", "embed and index the train rows, fit the intent_scores"):
+        train_set = embed_train_set(rows, encoder)
+        names = label_names_gate(train_set, seed=settings.seed)
+        return fit_classifier(train_set, with_names=names.passed), names
 
 
-def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock) -> Learnt:
+def learn(settings: Settings, classifier: "IntentClassifier", encoder: Encoder, clock: Clock) -> Learnt:
     """Finds a base that this machine carries, trains and judges its adapter; `auto` may end at no base, with the reasons.
 
     Raises:
@@ -218,29 +226,31 @@ def learn(settings: Settings, pool: "IntentPool", encoder: Encoder, clock: Clock
         WorkerLost: another process of the run is gone.
     """
     if settings.base_model == "none":
-        return Learnt(pool)
-    from finetune.adapt import Deadlines
-    from finetune.descent import descend
-    from finetune.team import join
+        return Learnt(classifier)
+    from finetune.distributed import join
+    from finetune.fallback import fit_with_fallback
+    from finetune.fit import Deadlines
 
     with clock.stage("tune", "find a base and tune it"):
         deterministic_kernels()
-        team = join(patience_s=settings.time_budget_s)
+        processes = join(patience_s=settings.time_budget_s)
         deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, EVIDENCE, TRAINING)))
-        found = descend(settings.base_model, pool, encoder, seed=settings.seed, deadlines=deadlines, team=team)
-    return Learnt(pool, found.base, found.adapted, found.reasons, found.out_of_memory, team)
+        found = fit_with_fallback(
+            settings.base_model, classifier, encoder, seed=settings.seed, deadlines=deadlines, processes=processes
+        )
+    return Learnt(classifier, found.base, found.tuned, found.reasons, found.out_of_memory, processes)
 
 
 def training_figures(learnt: Learnt, clock: Clock) -> dict[str, Any]:
     """The `training` object of the result; without an adapter, the losses are those of the intents."""
-    from retrieval.heldout import intent_losses
+    from retrieval.cross_validation import intent_losses
 
-    if learnt.adapted and learnt.adapted.tuning:
-        tuning = learnt.adapted.tuning
-        steps, train_loss, val_loss = tuning.steps, tuning.train_loss, learnt.adapted.val_loss
+    if learnt.tuned and learnt.tuned.tuning:
+        tuning = learnt.tuned.tuning
+        steps, train_loss, val_loss = tuning.steps, tuning.train_loss, learnt.tuned.val_loss
     else:
         with clock.stage("losses", "hold rows out to measure the intents' losses"):
-            steps, (train_loss, val_loss) = 0, intent_losses(learnt.pool)
+            steps, (train_loss, val_loss) = 0, intent_losses(learnt.classifier)
     return {"steps": steps, "train_loss": train_loss, "val_loss": val_loss, "wall_clock_s": round(elapsed(), 3)}
 
 
@@ -252,39 +262,43 @@ def answer(
 
     with clock.stage("embed", "embed the tickets"):
         vectors = encoder.encode([ticket.text for ticket in tickets])
-    with clock.stage("answer", "vote on intents, choose exemplars, answer"):
-        if learnt.base and learnt.adapted and learnt.team:
+    with clock.stage("answer", "score on intents, choose exemplars, answer"):
+        if learnt.base and learnt.tuned and learnt.processes:
             from finetune.answering import answer_with
 
-            deadline, adapted = settings.deadline(WRITING), learnt.adapted
-            found = answer_with(learnt.pool, tickets, vectors, learnt.base, adapted, deadline=deadline, team=learnt.team)
+            deadline, tuned = settings.deadline(WRITING), learnt.tuned
+            found = answer_with(
+                learnt.classifier, tickets, vectors, learnt.base, tuned, deadline=deadline, processes=learnt.processes
+            )
         else:
-            found = answer_by_copying(learnt.pool, tickets, vectors)
-    brakes = [*learnt.brakes, *found.brakes]
-    if brakes:
-        brakes.append(f"a second run may answer otherwise: the time budget of {settings.time_budget_s:g} s, or memory, decided")
-    return timed(found, clock.seconds["embed"] + clock.seconds["answer"]), brakes
+            found = answer_by_copying(learnt.classifier, tickets, vectors)
+    timeouts = [*learnt.timeouts, *found.timeouts]
+    if timeouts:
+        timeouts.append(
+            f"a second run may answer otherwise: the time budget of {settings.time_budget_s:g} s, or memory, decided"
+        )
+    return timed(found, clock.seconds["embed"] + clock.seconds["answer"]), timeouts
 
 
-def odd_rows(pool: "IntentPool", tickets: Sequence[Ticket]) -> list[str]:
+def input_warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> list[str]:
     """Warnings about input that is valid and looks wrong."""
-    from retrieval.desk import near_duplicates
+    from retrieval.train_set import near_duplicates
 
-    return [*doubts(pool.desk.rows, tickets), *near_duplicates(pool.desk)]
+    return [*input_warnings(classifier.train_set.rows, tickets), *near_duplicates(classifier.train_set)]
 
 
 def describe(learnt: Learnt) -> dict[str, Any]:
     """What a language model's part of the record says: the base, where the same weights are, and how it was tuned."""
     if learnt.base is None:
         return {"base": {"name": "none"}, "losses": [], "processes": 1}
-    keys = ("name", "source", "revision", "digest", "parameters", "window", "precision")
-    tuning = learnt.adapted.tuning if learnt.adapted else None
+    keys = ("name", "source", "revision", "digest", "parameters", "max_length", "precision")
+    tuning = learnt.tuned.tuning if learnt.tuned else None
     return {
         "base": {key: getattr(learnt.base, key) for key in keys},
         "losses": list(tuning.losses) if tuning else [],
         "fit": asdict(tuning.fit) if tuning else None,
-        "scale": learnt.adapted.scale if learnt.adapted else None,
-        "processes": learnt.team.size if learnt.team else 1,
+        "scale": learnt.tuned.scale if learnt.tuned else None,
+        "processes": learnt.processes.size if learnt.processes else 1,
     }
 
 
@@ -292,17 +306,17 @@ def write(settings: Settings, record: dict[str, Any], answers: "Sequence[Answer]
     """Writes the weights folder, and the result last: where it stands, all else does."""
     from retrieval.files import write_json, write_jsonl
     from retrieval.results import digests, versions
-    from retrieval.store import save_desk
+    from retrieval.store import save_train_set
 
     with clock.stage("write", f"write {settings.weights} and {settings.output}"):
         remove_adapter(settings.weights)
-        if learnt.base and learnt.adapted and learnt.adapted.model:
+        if learnt.base and learnt.tuned and learnt.tuned.model:
             from finetune.artifacts import save_adapter
 
-            save_adapter(learnt.adapted.model, learnt.base, settings.weights, scale=learnt.adapted.scale)
-        save_desk(learnt.pool.desk, learnt.pool.ticket_index, settings.weights)
+            save_adapter(learnt.tuned.model, learnt.base, settings.weights, scale=learnt.tuned.scale)
+        save_train_set(learnt.classifier.train_set, learnt.classifier.ticket_index, settings.weights)
         write_jsonl(settings.weights / "predictions.jsonl", (answer.explanation() for answer in answers))
-    digest = digests(settings.weights, [name for name in WRITTEN if name != "run.json"])
+    digest = digests(settings.weights, [name for name in RUN_FILES if name != "run.json"])
     record |= {"versions": versions(), "sha256": digest, "seconds": clock.seconds, "wall_clock_s": round(elapsed(), 3)}
     write_json(settings.weights / "run.json", record)
     result = {"training": record["training"], "predictions": [answer.prediction() for answer in answers]}
@@ -317,7 +331,7 @@ def summarise(settings: Settings, record: dict[str, Any], answers: "Sequence[Ans
     facts = [("base", record["base"]["name"]), ("training", figures)]
     facts += [(f"gate: {gate['name']}", f"{gate['decision']} ({gate['why']})") for gate in record["gates"]]
     facts += [("result", str(settings.output)), ("weights", str(settings.weights)), ("time", f"{elapsed():.0f} s")]
-    print_summary(answers, learnt.pool.desk, facts=facts, warnings=record["warnings"])
+    print_summary(answers, learnt.classifier.train_set, facts=facts, warnings=record["warnings"])
 
 
 if __name__ == "__main__":

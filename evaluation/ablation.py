@@ -1,11 +1,12 @@
 """python -m evaluation.ablation: which part of the program helped?
 
-    python -m evaluation.ablation --train T --val V --labels L --out DIR        one desk
+    python -m evaluation.ablation --train T --val V --labels L --out DIR        one train_set
     python -m evaluation.ablation --folds FILE [FILE ...] --splits 5            repeated splits of labelled files
     ... --base-model none                                                       retrieval only, in seconds
 
 Switches off one part at a time (`systems`), answers the same test rows, and prints each system's intent accuracy and reply
-quality with the paired difference to its reference and a 95 % bootstrap interval over rows. Rows of all splits are pooled: the
+quality with the paired difference to its reference and a 95 % bootstrap interval over rows. Rows of all splits are combined:
+the
 interval covers which rows were drawn, and splits weigh alike.
 
 What it does not know: time. And parts that only help together: each row of the table removes one.
@@ -21,19 +22,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.desks import Trial, drawn_desks, given_desk, read_labelled
 from evaluation.forest import draw_forest
 from evaluation.outcomes import Figure, Outcome, compare
 from evaluation.remembering import RememberingEncoder
+from evaluation.splits import Split, drawn_splits, given_split, read_labelled
 from evaluation.switched import answer_all
 from evaluation.systems import RETRIEVAL, WRITING
-from finetune.base_choice import base_problems
 from finetune.base_model import BaseModel, load_base
+from finetune.base_names import base_problems
+from retrieval.console import say
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder
 from retrieval.files import write_json
 from retrieval.map import NoPlots
-from retrieval.progress import say
-from retrieval.runtime import deterministic_kernels, settle
+from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems
 
 SIZES = ("splits", "intents", "per_intent", "tests")  # options of --folds
@@ -102,20 +103,24 @@ def run(options: argparse.Namespace) -> None:
     """
     if problems := option_problems(options):
         raise InputProblems(problems)
-    settle()
+    configure()
     encoder = RememberingEncoder(SentenceEncoder(None))
-    desks = read_desks(options, encoder)
+    all_splits = read_splits(options, encoder)
     base: BaseModel | None = None
     if options.base_model != "none":
         deterministic_kernels()
         base = load_base(options.base_model)
     answered = []
-    for number, desk in enumerate(desks):
-        say(f"{desk.name}: {len(desk.desk.rows)} train rows, {len(desk.tickets)} test rows")
+    for number, train_set in enumerate(all_splits):
+        say(f"{train_set.name}: {len(train_set.train_set.rows)} train rows, {len(train_set.tickets)} test rows")
         systems = (*RETRIEVAL, *WRITING) if base else RETRIEVAL
-        found, gate = answer_all(desk, systems, base, encoder, seed=options.seed + number)
-        say(f"{desk.name}: the reply gate says {gate.decision} ({gate.why})" if gate else f"{desk.name}: no reply gate")
-        answered.append((desk, found))
+        found, gate = answer_all(train_set, systems, base, encoder, seed=options.seed + number)
+        say(
+            f"{train_set.name}: the reply gate says {gate.decision} ({gate.why})"
+            if gate
+            else f"{train_set.name}: no reply gate"
+        )
+        answered.append((train_set, found))
     outcomes = compare(answered, encoder, seed=options.seed)
     print_table(outcomes)
     if options.out:
@@ -138,16 +143,16 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     return problems
 
 
-def read_desks(options: argparse.Namespace, encoder: Encoder) -> list[Trial]:
-    """The desks to measure on.
+def read_splits(options: argparse.Namespace, encoder: Encoder) -> list[Split]:
+    """The all_splits to measure on.
 
     Raises:
         InputProblems: a file is bad.
     """
     if not options.folds:
-        return [given_desk(options.train, options.val, options.labels, encoder)]
+        return [given_split(options.train, options.val, options.labels, encoder)]
     rows = read_labelled(options.folds, max_reply_words=options.max_reply_words)
-    return drawn_desks(rows, encoder, **{name: getattr(options, name) for name in SIZES})
+    return drawn_splits(rows, encoder, **{name: getattr(options, name) for name in SIZES})
 
 
 if __name__ == "__main__":

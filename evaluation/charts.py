@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
-from retrieval.desk import Desk
 from retrieval.map import NoPlots, Placed, draw_map
+from retrieval.train_set import TrainSet
 
 INK, ACCENT, HELD_OUT = "#1c2430", "#1f5fa8", "#c98a1b"
 
@@ -35,10 +35,10 @@ def confidence_chart(confidence: Sequence[float]) -> str:
     return _uri(paper)
 
 
-def map_chart(desk: Desk, placed: Sequence[Placed]) -> str:
+def map_chart(train_set: TrainSet, placed: Sequence[Placed]) -> str:
     """The map of `retrieval.map`."""
     drawn = BytesIO()
-    draw_map(desk, placed, drawn, file_format="svg")
+    draw_map(train_set, placed, drawn, file_format="svg")
     return _encoded(drawn)
 
 

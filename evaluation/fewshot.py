@@ -1,8 +1,8 @@
-"""python -m evaluation.fewshot: the intent pool on public few-shot sets, all test rows, no language model.
+"""python -m evaluation.fewshot: the intent classifier on public few-shot sets, all test rows, no language model.
 
 For each set, trains on NAME_train_K.jsonl and tests on NAME_test.jsonl of a folder, with the label names gated as in a run.
-Prints accuracy with and without the reply view (sets without replies have none), the calibration error, and, where the
-folder has NAME_out_of_scope.jsonl, how many strangers the familiarity threshold rejects.
+Prints accuracy with and without the reply scorer (sets without replies have none), the calibration error, and, where the
+folder has NAME_out_of_scope.jsonl, how many strangers the in_scope_score threshold rejects.
 
 What it does not know: replies, prompts.
 """
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from retrieval.desk import embed_desk
 from retrieval.encoder import Encoder, SentenceEncoder
-from retrieval.names import names_gate
-from retrieval.runtime import settle
+from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, IntentClassifier, Weights, fit_classifier, score_in_chunks
+from retrieval.label_names import label_names_gate
+from retrieval.runtime import configure
 from retrieval.tickets import InputProblems, LabelledTicket, read_rows
-from retrieval.voting import FAMILIAR, IntentPool, Weights, fit_pool, vote_in_chunks
+from retrieval.train_set import embed_train_set
 
 BINS = 10
 
@@ -55,37 +55,41 @@ def read(path: Path, fields: Sequence[str]) -> list[LabelledTicket]:
 
 
 def score(folder: Path, name: str, shots: int, encoder: Encoder, *, seed: int) -> list[Score]:
-    """One set at one size: without the reply view, and with it where the set has replies."""
+    """One set at one size: without the reply scorer, and with it where the set has replies."""
     train = read(folder / f"{name}_train_{shots}.jsonl", ("id", "ticket", "intent"))
     test = read(folder / f"{name}_test.jsonl", ("id", "ticket", "intent"))
     strangers_file = folder / f"{name}_out_of_scope.jsonl"
     strangers = read(strangers_file, ("id", "ticket")) if strangers_file.is_file() else []
-    desk = embed_desk(train, encoder)
-    gate = names_gate(desk, seed=seed)
+    train_set = embed_train_set(train, encoder)
+    gate = label_names_gate(train_set, seed=seed)
     weights = {"no replies": Weights(replies=0.0)}
     if all(row.ideal_reply for row in train):
         weights["with replies"] = Weights()
     found = []
-    for view, weight in weights.items():
-        pool = fit_pool(desk, with_names=gate.passed, weights=weight)
-        right, confidence, familiarity = _votes(pool, test, encoder)
-        rejected = float(np.mean(_votes(pool, strangers, encoder)[2] < FAMILIAR)) if strangers else None
-        kept = float(np.mean(familiarity >= FAMILIAR))
+    for scorer, weight in weights.items():
+        classifier = fit_classifier(train_set, with_names=gate.passed, weights=weight)
+        right, confidence, in_scope_score = _votes(classifier, test, encoder)
+        rejected = float(np.mean(_votes(classifier, strangers, encoder)[2] < IN_SCOPE_THRESHOLD)) if strangers else None
+        kept = float(np.mean(in_scope_score >= IN_SCOPE_THRESHOLD))
         error = calibration_error(confidence, right)
-        title = f"{name}, {view}" if len(weights) > 1 else name
+        title = f"{name}, {scorer}" if len(weights) > 1 else name
         found.append(Score(title, len(train), len(test), gate.passed, float(right.mean()), error, kept, rejected))
     return found
 
 
 def _votes(
-    pool: IntentPool, rows: Sequence[LabelledTicket], encoder: Encoder
+    classifier: IntentClassifier, rows: Sequence[LabelledTicket], encoder: Encoder
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-    """For each row: whether the intent is right, the confidence, the familiarity."""
+    """For each row: whether the intent is right, the confidence, the in_scope_score."""
     texts = [row.text for row in rows]
-    votes = list(vote_in_chunks(pool, encoder.encode(texts), texts))
-    winners = np.concatenate([part.winners for part in votes])
-    right = np.array([pool.desk.intents[c] == row.intent for c, row in zip(winners, rows, strict=True)])
-    return right, np.concatenate([part.confidence for part in votes]), np.concatenate([part.familiarity for part in votes])
+    intent_scores = list(score_in_chunks(classifier, encoder.encode(texts), texts))
+    winners = np.concatenate([part.winners for part in intent_scores])
+    right = np.array([classifier.train_set.intents[c] == row.intent for c, row in zip(winners, rows, strict=True)])
+    return (
+        right,
+        np.concatenate([part.confidence for part in intent_scores]),
+        np.concatenate([part.in_scope_score for part in intent_scores]),
+    )
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
@@ -103,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shots", nargs="+", type=int, default=[5, 10], metavar="K", help="rows per intent (default: 5 10)")
     parser.add_argument("--seed", type=int, default=0, help="of the label-name gate (default: 0)")
     options = parser.parse_args(arguments)
-    settle()
+    configure()
     encoder = SentenceEncoder(None)
     table = Table("set", "rows per intent", "train", "test", "names", "accuracy %", "ECE", "kept %", "strangers rejected %")
     try:

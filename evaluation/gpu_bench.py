@@ -29,22 +29,22 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 
-from finetune.base_model import BaseModel, load_rung
-from finetune.ladder import EMBEDDED, Precision, Rung
-from finetune.lessons import make_lessons, plan_for
-from finetune.lora import learning_rate, passing_adapter, tune
+from finetune.base_model import BaseModel, load_candidate
+from finetune.base_selection import EMBEDDED, BaseCandidate, Precision
+from finetune.lora import learning_rate, temporary_adapter, tune
 from finetune.memory import release
 from finetune.prompt import Example, prompt_writer
-from finetune.replies import reply_room, write_replies
-from retrieval.desk import embed_desk
+from finetune.reply_writer import max_reply_tokens, write_replies
+from finetune.training_data import config_for, make_training_data
+from retrieval.console import say
+from retrieval.cross_validation import out_of_fold_scores
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder
-from retrieval.heldout import held_out_votes
-from retrieval.lookup import look_up
-from retrieval.progress import say
-from retrieval.reply import Question, asked
-from retrieval.runtime import deterministic_kernels, settle
+from retrieval.intent_classifier import IntentClassifier, fit_classifier
+from retrieval.replies import Question, asked
+from retrieval.retrieve import retrieve
+from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems, read_train, read_val
-from retrieval.voting import IntentPool, fit_pool
+from retrieval.train_set import embed_train_set
 
 T = TypeVar("T")
 
@@ -57,9 +57,9 @@ TINY_TICKETS, TINY_ROWS, TINY_ROOM = 4, 6, 8
 class Task:
     """What is trained on and what is answered."""
 
-    pool: IntentPool
+    classifier: IntentClassifier
     questions: tuple[Question, ...]
-    room: int
+    max_new_tokens: int
     seed: int
 
 
@@ -102,12 +102,12 @@ def make_task(train: Path, val: Path, encoder: Encoder, *, tiny: bool, seed: int
     tickets, more = read_val(val)
     if problems or more:
         raise InputProblems([*problems, *more])
-    count, size, room = (TINY_TICKETS, TINY_ROWS, TINY_ROOM) if tiny else (TICKETS, ROWS, ROOM)
-    pool = fit_pool(embed_desk(rows[:size], encoder), with_names=True)
-    found = look_up(pool, tickets, encoder.encode([ticket.text for ticket in tickets]))
+    count, size, max_new_tokens = (TINY_TICKETS, TINY_ROWS, TINY_ROOM) if tiny else (TICKETS, ROWS, ROOM)
+    classifier = fit_classifier(embed_train_set(rows[:size], encoder), with_names=True)
+    found = retrieve(classifier, tickets, encoder.encode([ticket.text for ticket in tickets]))
     repeated = [found[i % len(found)] for i in range(count)]
     questions = [Question(f"{i}", q.ticket, q.intent, q.exemplars) for i, q in enumerate(map(asked, repeated))]
-    return Task(pool, tuple(questions), room, seed)
+    return Task(classifier, tuple(questions), max_new_tokens, seed)
 
 
 def random_checkpoint(shape: str, folder: Path, *, seed: int) -> Path:
@@ -116,33 +116,36 @@ def random_checkpoint(shape: str, folder: Path, *, seed: int) -> Path:
     set_seed(seed)
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.bfloat16)
-    embedded = load_rung(Rung(EMBEDDED, None, "fp32"))
+    embedded = load_candidate(BaseCandidate(EMBEDDED, None, "fp32"))
     model.generation_config.eos_token_id = embedded.tokenizer.eos_token_id
     model.save_pretrained(folder)
     embedded.tokenizer.save_pretrained(folder)
     return folder
 
 
-def measure(name: str, rung: Rung, task: Task, *, rate: float) -> Figures:
+def measure(name: str, candidate: BaseCandidate, task: Task, *, rate: float) -> Figures:
     """Loads, trains and answers, twice; `rate` is the device's, in operations each second."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    base, load_s = timed(lambda: load_rung(rung))
-    writer = prompt_writer(base.tokenizer, base.window)
-    plan = plan_for(large=base.large)
-    epochs = make_lessons(task.pool.desk, held_out_votes(task.pool), writer, plan, seed=task.seed).epochs
+    base, load_s = timed(lambda: load_candidate(candidate))
+    writer = prompt_writer(base.tokenizer, base.max_length)
+    config = config_for(large=base.large)
+    epochs = make_training_data(
+        task.classifier.train_set, out_of_fold_scores(task.classifier), writer, config, seed=task.seed
+    ).epochs
     tokens = sum(len(example.ids) for epoch in epochs for example in epoch)
-    room = min(task.room, reply_room(writer, task.pool.desk.rows))
+    max_new_tokens = min(task.max_new_tokens, max_reply_tokens(writer, task.classifier.train_set.rows))
     replies, train_s, answer_s = [], [], []
     for turn in ("first", "second"):
         say(f"{name}: {turn} run")
-        with passing_adapter(base, seed=task.seed) as adapted:
-            train_s.append(timed(lambda: _train(adapted, epochs, base, task.seed))[1])
-            written, seconds = timed(lambda: write_replies(task.questions, adapted, base, writer, room=room))
+        with temporary_adapter(base, seed=task.seed) as tuned:
+            train_s.append(timed(lambda: _train(tuned, epochs, base, task.seed))[1])
+            written, seconds = timed(lambda: write_replies(task.questions, tuned, base, writer, max_new_tokens=max_new_tokens))
             replies.append({row_id: (reply.text, reply.draft) for row_id, reply in written.replies.items()})
             answer_s.append(seconds)
     prompt_tokens = sum(
-        len(writer.prompt(q.row_id, q.ticket, q.exemplars, intent=q.intent, room=room).ids) for q in task.questions
+        len(writer.prompt(q.row_id, q.ticket, q.exemplars, intent=q.intent, max_new_tokens=max_new_tokens).ids)
+        for q in task.questions
     )
     spoken = sum(reply.tokens for reply in written.replies.values()) - prompt_tokens
     return Figures(
@@ -159,13 +162,13 @@ def measure(name: str, rung: Rung, task: Task, *, rate: float) -> Figures:
     )
 
 
-def _train(adapted: torch.nn.Module, epochs: Sequence[Sequence[Example]], base: BaseModel, seed: int) -> None:
-    tune(adapted, epochs, rate=learning_rate(base), seed=seed)
+def _train(tuned: torch.nn.Module, epochs: Sequence[Sequence[Example]], base: BaseModel, seed: int) -> None:
+    tune(tuned, epochs, rate=learning_rate(base), seed=seed)
 
 
 def _one_training(base: BaseModel, epochs: Sequence[Sequence[Example]], seed: int) -> None:
-    with passing_adapter(base, seed=seed) as adapted:
-        _train(adapted, epochs, base, seed)
+    with temporary_adapter(base, seed=seed) as tuned:
+        _train(tuned, epochs, base, seed)
 
 
 def _loosely(work: Callable[[], None]) -> float:
@@ -178,7 +181,8 @@ def _loosely(work: Callable[[], None]) -> float:
 
 
 def _linear_weights(base: BaseModel) -> int:
-    """Weights of the layers' matrices; the vocabulary's two are left out: one is a lookup, one sees supervised tokens alone."""
+    """Weights of the layers' matrices; the vocabulary's two are left out: one is a retrieved, one sees supervised tokens
+    alone."""
     held = (base.model.get_input_embeddings(), base.model.get_output_embeddings())
     apart: dict[int, int] = {id(module.weight): module.weight.numel() for module in held}
     return base.parameters - sum(apart.values())
@@ -239,9 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--train", type=Path, default=Path("data/train.jsonl"), metavar="FILE", help="rows to learn from (default: the sample)")
     add("--val", type=Path, default=Path("data/val.jsonl"), metavar="FILE", help=f"tickets, repeated up to {TICKETS}")
     add("--shape", choices=("7b", "tiny"), default=None, help="default: 7b on a GPU, tiny without one")
-    add("--seed", type=int, default=0, help="of weights, adapters and lessons (default: 0)")
+    add("--seed", type=int, default=0, help="of weights, adapters and data (default: 0)")
     options = parser.parse_args(arguments)
-    settle()
+    configure()
     deterministic_kernels()
     try:
         shape = options.shape or ("7b" if torch.cuda.is_available() else "tiny")
@@ -273,10 +277,10 @@ def bench(shape: str, task: Task) -> tuple[list[Figures], float]:
         folder = random_checkpoint(shape, Path(name), seed=task.seed)
         for precision in precisions:
             release()
-            found.append(measure(f"{shape} in {precision}", Rung(str(folder), None, precision), task, rate=rate))
+            found.append(measure(f"{shape} in {precision}", BaseCandidate(str(folder), None, precision), task, rate=rate))
     release()
     if torch.cuda.is_available():
-        found.append(measure("embedded in fp32", Rung(EMBEDDED, None, "fp32"), task, rate=rate))
+        found.append(measure("embedded in fp32", BaseCandidate(EMBEDDED, None, "fp32"), task, rate=rate))
     return found, rate
 
 

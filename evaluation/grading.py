@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.labels import Label
+from retrieval.bm25 import words
 from retrieval.encoder import Encoder, ModelUnavailable
-from retrieval.lexical import words
 from retrieval.tickets import InputProblems, shown
 
 EXPECTED = 'expected a result of run.py: {"training": ..., "predictions": [...]}'

@@ -5,7 +5,7 @@ that the user names. Before a call its cost is estimated from above (a token for
 call that could pass the budget is not made. A call that was sent and not answered is counted at that estimate: it may have been
 billed. What was judged before money, endpoint or patience gave out is kept.
 
-What it does not know: whether the judge is right; its grades are worth comparing between runs, not in themselves.
+What it does not know: whether the judge is right; its grades are exemplar_score comparing between runs, not in themselves.
 """
 
 import re

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evaluation.desks import Trial
 from evaluation.grading import Prediction, RowScore, score_rows
+from evaluation.splits import Split
 from evaluation.switched import Answered
 from retrieval.encoder import Encoder
 
@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One system over all desks.
+    """One system over all all_splits.
 
     Attributes:
         name: of the system.
@@ -48,17 +48,17 @@ class Outcome:
     sources: dict[str, int]
 
 
-def compare(answered: Sequence[tuple[Trial, Sequence[Answered]]], encoder: Encoder, *, seed: int) -> list[Outcome]:
-    """Scores every system on every desk and compares it with its reference, row by row."""
+def compare(answered: Sequence[tuple[Split, Sequence[Answered]]], encoder: Encoder, *, seed: int) -> list[Outcome]:
+    """Scores every system on every train_set and compares it with its reference, row by row."""
     right: dict[str, list[float]] = {}
     quality: dict[str, list[float]] = {}
     sources: dict[str, list[str]] = {}
     references: dict[str, str] = {}
-    for desk, systems in answered:
+    for train_set, systems in answered:
         for found in systems:
             name = found.system.name
             references[name] = found.system.against
-            rows = _scored(desk, found, encoder)
+            rows = _scored(train_set, found, encoder)
             right.setdefault(name, []).extend(float(row.intent_right) for row in rows)
             quality.setdefault(name, []).extend(row.quality for row in rows)
             sources.setdefault(name, []).extend(reply.source for reply in found.replies)
@@ -75,10 +75,10 @@ def compare(answered: Sequence[tuple[Trial, Sequence[Answered]]], encoder: Encod
     ]
 
 
-def _scored(desk: Trial, found: Answered, encoder: Encoder) -> list[RowScore]:
-    pairs = zip(desk.labels, found.intents, found.replies, strict=True)
+def _scored(train_set: Split, found: Answered, encoder: Encoder) -> list[RowScore]:
+    pairs = zip(train_set.labels, found.intents, found.replies, strict=True)
     predictions = {label.id: Prediction(intent, reply.text) for label, intent, reply in pairs}
-    return score_rows(predictions, {label.id: label for label in desk.labels}, encoder)
+    return score_rows(predictions, {label.id: label for label in train_set.labels}, encoder)
 
 
 def figure(values: Sequence[float], reference: Sequence[float], *, seed: int) -> Figure:

@@ -1,11 +1,14 @@
 """python -m evaluation.prompt_variants: which training prompts teach the base to answer?
 
-Takes desks (draws from labelled files, or a folder with train.jsonl, val.jsonl and val_labels.jsonl), trains one adapter per
-variant and desk, answers the test rows with it, and compares each reply, as written and as a customer would get it (a draft
+Takes all_splits (draws from labelled files, or a folder with train.jsonl, val.jsonl and val_labels.jsonl), trains one
+adapter per
+variant and train_set, answers the test rows with it, and compares each reply, as written and as a customer would get it (a
+draft
 that fails the check replaced by a stored reply), with the ideal one and with copying the first exemplar. All variants of a
-desk share its rows, vectors, votes and answering prompts. One JSON line per desk and variant goes to stdout, a table to stderr.
+train_set share its rows, vectors, intent_scores and answering prompts. One JSON line per train_set and variant goes to
+stdout, a table to stderr.
 
-What it does not know: facts, where a desk has no must-mention lists; then cosine to the ideal reply is all there is.
+What it does not know: facts, where a train_set has no must-mention lists; then cosine to the ideal reply is all there is.
 """
 
 import argparse
@@ -20,60 +23,60 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.desks import Trial, drawn_desks, given_desk, read_labelled
 from evaluation.labels import Label
+from evaluation.splits import Split, drawn_splits, given_split, read_labelled
 from finetune.base_model import BaseModel, load_base
-from finetune.lessons import LessonPlan, make_lessons
-from finetune.lora import learning_rate, passing_adapter, tune
+from finetune.lora import learning_rate, temporary_adapter, tune
 from finetune.prompt import prompt_writer
-from finetune.replies import reply_room, write_replies
+from finetune.reply_writer import max_reply_tokens, write_replies
+from finetune.training_data import TrainingConfig, make_training_data
+from retrieval.console import say
+from retrieval.cross_validation import out_of_fold_scores
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder
-from retrieval.heldout import held_out_votes
-from retrieval.lookup import look_up
-from retrieval.names import names_gate
-from retrieval.progress import say
-from retrieval.reply import Question, Reply, asked, copy_reply
-from retrieval.runtime import deterministic_kernels, settle
+from retrieval.intent_classifier import IntentClassifier, fit_classifier
+from retrieval.label_names import label_names_gate
+from retrieval.replies import Question, Reply, asked, copy_reply
+from retrieval.retrieve import retrieve
+from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems
-from retrieval.voting import IntentPool, fit_pool
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One row of the comparison; `plan` None is the base without an adapter."""
+    """One row of the comparison; `config` None is the base without an adapter."""
 
     name: str
-    plan: LessonPlan | None
+    config: TrainingConfig | None
     exemplar_tickets: bool = False
 
 
 VARIANTS = (
     Variant("no LoRA", None),
-    Variant("own always", LessonPlan(own_share=1.0)),
-    Variant("own half", LessonPlan(own_share=0.5)),
-    Variant("own never", LessonPlan(own_share=0.0)),
-    Variant("own half, siblings else", LessonPlan(own_share=0.5, siblings=True)),
-    Variant("own always, with tickets", LessonPlan(own_share=1.0), exemplar_tickets=True),
-    Variant("own never, with tickets", LessonPlan(own_share=0.0), exemplar_tickets=True),
-    Variant("own never, 4 epochs", LessonPlan(own_share=0.0, epochs=4)),
+    Variant("own always", TrainingConfig(own_reply_share=1.0)),
+    Variant("own half", TrainingConfig(own_reply_share=0.5)),
+    Variant("own never", TrainingConfig(own_reply_share=0.0)),
+    Variant("own half, siblings else", TrainingConfig(own_reply_share=0.5, siblings=True)),
+    Variant("own always, with tickets", TrainingConfig(own_reply_share=1.0), exemplar_tickets=True),
+    Variant("own never, with tickets", TrainingConfig(own_reply_share=0.0), exemplar_tickets=True),
+    Variant("own never, 4 epochs", TrainingConfig(own_reply_share=0.0, epochs=4)),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A desk's pool, and its test rows as questions: what all variants share."""
+    """A train_set's classifier, and its test rows as questions: what all variants share."""
 
     name: str
-    pool: IntentPool
+    classifier: IntentClassifier
     questions: tuple[Question, ...]
     labels: tuple[Label, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One variant on one desk; a list holds a figure for each test row."""
+    """One variant on one train_set; a list holds a figure for each test row."""
 
-    desk: str
+    train_set: str
     variant: str
     written: list[float]  # cosine of the reply as written to the ideal one
     checked: list[float]  # cosine of the reply as a customer would get it
@@ -84,54 +87,69 @@ class Measured:
     seconds: float
 
 
-def ask(desk: Trial) -> Asked:
-    """Votes on the test rows of a desk and chooses their exemplars."""
-    pool = fit_pool(desk.desk, with_names=names_gate(desk.desk, seed=0).passed)
-    return Asked(desk.name, pool, tuple(asked(found) for found in look_up(pool, desk.tickets, desk.vectors)), desk.labels)
+def ask(train_set: Split) -> Asked:
+    """IntentScores on the test rows of a train_set and chooses their exemplars."""
+    classifier = fit_classifier(train_set.train_set, with_names=label_names_gate(train_set.train_set, seed=0).passed)
+    return Asked(
+        train_set.name,
+        classifier,
+        tuple(asked(found) for found in retrieve(classifier, train_set.tickets, train_set.vectors)),
+        train_set.labels,
+    )
 
 
-def answer(desk: Asked, variant: Variant, base: BaseModel, *, seed: int) -> list[Reply]:
-    """The replies of one variant to the test rows of a desk."""
-    writer = prompt_writer(base.tokenizer, base.window, exemplar_tickets=variant.exemplar_tickets)
-    room = reply_room(writer, desk.pool.desk.rows)
-    if variant.plan is None:
-        found = write_replies(desk.questions, base.model, base, writer, room=room).replies
-        return [found[question.row_id] for question in desk.questions]
-    lessons = make_lessons(desk.pool.desk, held_out_votes(desk.pool), writer, variant.plan, seed=seed)
-    with passing_adapter(base, seed=seed) as adapted:
-        tune(adapted, lessons.epochs, rate=learning_rate(base), seed=seed, label=variant.name)
-        found = write_replies(desk.questions, adapted, base, writer, room=room).replies
-    return [found[question.row_id] for question in desk.questions]
+def answer(train_set: Asked, variant: Variant, base: BaseModel, *, seed: int) -> list[Reply]:
+    """The replies of one variant to the test rows of a train_set."""
+    writer = prompt_writer(base.tokenizer, base.max_length, exemplar_tickets=variant.exemplar_tickets)
+    max_new_tokens = max_reply_tokens(writer, train_set.classifier.train_set.rows)
+    if variant.config is None:
+        found = write_replies(train_set.questions, base.model, base, writer, max_new_tokens=max_new_tokens).replies
+        return [found[question.row_id] for question in train_set.questions]
+    data = make_training_data(
+        train_set.classifier.train_set, out_of_fold_scores(train_set.classifier), writer, variant.config, seed=seed
+    )
+    with temporary_adapter(base, seed=seed) as tuned:
+        tune(tuned, data.epochs, rate=learning_rate(base), seed=seed, label=variant.name)
+        found = write_replies(train_set.questions, tuned, base, writer, max_new_tokens=max_new_tokens).replies
+    return [found[question.row_id] for question in train_set.questions]
 
 
-def measure(desk: Asked, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
+def measure(train_set: Asked, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
     """Compares replies with the ideal ones."""
-    ideal = encoder.encode([label.ideal_reply for label in desk.labels])
+    ideal = encoder.encode([label.ideal_reply for label in train_set.labels])
     written = encoder.encode([reply.draft or reply.text for reply in replies])
     checked = encoder.encode([reply.text for reply in replies])
-    pairs = list(zip(desk.labels, replies, strict=True))
+    pairs = list(zip(train_set.labels, replies, strict=True))
     return Measured(
-        desk=desk.name,
+        train_set=train_set.name,
         variant=variant,
         written=[round(float(c), 4) for c in np.sum(ideal * written, axis=1)],
         checked=[round(float(c), 4) for c in np.sum(ideal * checked, axis=1)],
         replaced=sum(reply.source == "replaced" for reply in replies),
         facts_met=sum(len(label.must_mention) - len(label.missing_facts(reply.text)) for label, reply in pairs),
-        facts=sum(len(label.must_mention) for label in desk.labels),
+        facts=sum(len(label.must_mention) for label in train_set.labels),
         wrong_facts=sum(len(label.wrong_facts(reply.text)) for label, reply in pairs),
         seconds=round(seconds, 1),
     )
 
 
 def print_table(measured: Sequence[Measured]) -> None:
-    """A line per variant, over all desks; differences to copying are paired by row."""
+    """A line per variant, over all all_splits; differences to copying are paired by row."""
     table = Table(
-        "variant", "desks", "rows", "cosine written", "cosine checked", "minus copy", "replaced", "facts", "s per desk"
+        "variant",
+        "all_splits",
+        "rows",
+        "cosine written",
+        "cosine checked",
+        "minus copy",
+        "replaced",
+        "facts",
+        "s per train_set",
     )
-    copied = {found.desk: found.checked for found in measured if found.variant == "copy"}
+    copied = {found.train_set: found.checked for found in measured if found.variant == "copy"}
     for name in dict.fromkeys(found.variant for found in measured):
         own = [found for found in measured if found.variant == name]
-        differences = [a - b for found in own for a, b in zip(found.checked, copied[found.desk], strict=True)]
+        differences = [a - b for found in own for a, b in zip(found.checked, copied[found.train_set], strict=True)]
         error = np.std(differences) / np.sqrt(len(differences))
         table.add_row(
             *(name, str(len(own)), str(len(differences))),
@@ -147,9 +165,11 @@ def print_table(measured: Sequence[Measured]) -> None:
 def main() -> int:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(prog="python -m evaluation.prompt_variants", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draw-from", type=Path, nargs="+", default=[], help="JSONL files of train rows to draw desks from")
     parser.add_argument(
-        "--desk", type=Path, nargs="+", default=[], help="folders with train.jsonl, val.jsonl, val_labels.jsonl"
+        "--draw-from", type=Path, nargs="+", default=[], help="JSONL files of train rows to draw all_splits from"
+    )
+    parser.add_argument(
+        "--train_set", type=Path, nargs="+", default=[], help="folders with train.jsonl, val.jsonl, val_labels.jsonl"
     )
     names = [variant.name for variant in VARIANTS]
     parser.add_argument("--base-model", default="auto", help="as for run.py")
@@ -159,29 +179,31 @@ def main() -> int:
     parser.add_argument("--max-reply-words", type=int, default=80, help="leave out rows with longer replies")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {names} (default: all)")
     options = parser.parse_args()
-    settle()
+    configure()
     deterministic_kernels()
     measured: list[Measured] = []
     try:
         encoder, base = SentenceEncoder(None), load_base(options.base_model)
-        desks = [given_desk(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.desk]
+        all_splits = [
+            given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.train_set
+        ]
         if options.draw_from:
             rows = read_labelled(options.draw_from, max_reply_words=options.max_reply_words)
             sizes = {"splits": options.splits, "intents": options.intents, "tests": options.tests}
-            desks += drawn_desks(rows, encoder, per_intent=2, **sizes)
+            all_splits += drawn_splits(rows, encoder, per_intent=2, **sizes)
     except InputProblems as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 2
     except ModelUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for seed, desk in enumerate(map(ask, desks)):
-        measured.append(measure(desk, "copy", [copy_reply(question) for question in desk.questions], encoder, 0.0))
+    for seed, train_set in enumerate(map(ask, all_splits)):
+        measured.append(measure(train_set, "copy", [copy_reply(question) for question in train_set.questions], encoder, 0.0))
         for variant in (variant for variant in VARIANTS if variant.name in options.only):
             began = time.monotonic()
-            replies = answer(desk, variant, base, seed=seed)
-            measured.append(measure(desk, variant.name, replies, encoder, time.monotonic() - began))
-            say(f"{desk.name}, {variant.name}: {measured[-1].seconds:.0f} s, {measured[-1].facts_met} facts")
+            replies = answer(train_set, variant, base, seed=seed)
+            measured.append(measure(train_set, variant.name, replies, encoder, time.monotonic() - began))
+            say(f"{train_set.name}, {variant.name}: {measured[-1].seconds:.0f} s, {measured[-1].facts_met} facts")
             print(json.dumps(asdict(measured[-1])), flush=True)
     print_table(measured)
     return 0

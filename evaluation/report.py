@@ -2,7 +2,7 @@
 
     python -m evaluation.report --weights DIR --results R [--labels L] --output report.html
 
-Reads what the run wrote (`run.json`, `predictions.jsonl`, the desk) and, with labels, the scores of its answers. The page
+Reads what the run wrote (`run.json`, `predictions.jsonl`, the train_set) and, with labels, the scores of its answers. The page
 carries its style, script and pictures and is told to load nothing; whatever a ticket says is escaped by the template.
 
 What it does not know: how to judge (`grading`), how a page looks (`page/`).
@@ -19,7 +19,7 @@ from evaluation.report_page import NoTemplates, render
 from retrieval.encoder import ModelUnavailable, SentenceEncoder
 from retrieval.files import write_text
 from retrieval.map import NoPlots
-from retrieval.runtime import settle
+from retrieval.runtime import configure
 from retrieval.tickets import InputProblems
 
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         run, labels = read_input(options)
-        settle()
+        configure()
         page = render(run, labels, SentenceEncoder(run.settings.encoder))
         write_text(options.output, page)
     except InputProblems as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.grading import read_result
-from retrieval.desk import Desk
-from retrieval.store import RunSettings, load_desk, load_settings
+from retrieval.store import RunSettings, load_settings, load_train_set
 from retrieval.tickets import InputProblems, read_rows
+from retrieval.train_set import TrainSet
 
 EXPLAINED = ("id", "ticket", "predicted_intent", "prediction", "source")
 
@@ -21,14 +21,14 @@ class FinishedRun:
     """What a run left.
 
     Attributes:
-        desk: its train rows.
+        train_set: its train rows.
         settings: of its retrieval.
         record: run.json.
         rows: predictions.jsonl, in the order of the input.
         result: the results file.
     """
 
-    desk: Desk
+    train_set: TrainSet
     settings: RunSettings
     record: dict[str, Any]
     rows: list[dict[str, Any]]
@@ -55,4 +55,4 @@ def read_run(weights: Path, results: Path) -> FinishedRun:
     if answered != [(row["id"], row["prediction"]) for row in rows]:
         raise InputProblems([f"{results}: found other answers than those in {weights}, expected the result of that run"])
     record = json.loads((weights / "run.json").read_text(encoding="utf-8"))
-    return FinishedRun(load_desk(weights), settings, record, rows, result)
+    return FinishedRun(load_train_set(weights), settings, record, rows, result)

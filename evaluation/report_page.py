@@ -20,7 +20,7 @@ from retrieval.map import MOST_LINES, Placed
 from retrieval.tickets import LabelledTicket
 
 PAGE = Path(__file__).parent / "page"
-SCORES = {"cosine": "cosine", "reply_cosine": "reply", "bm25": "BM25", "worth": "worth"}
+SCORES = {"cosine": "cosine", "reply_cosine": "reply", "bm25": "BM25", "exemplar_score": "exemplar_score"}
 VIEWS = ("probability", "regression", "neighbours", "replies", "lexical")
 
 
@@ -45,7 +45,7 @@ def render(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder) -> s
     scores = _scores(run, labels, encoder)
     page = {
         "title": "Thirty Tickets: report of a run",
-        "subtitle": f"{len(run.rows)} tickets answered from {len(run.desk.rows)} rows with {len(run.desk.intents)} intents",
+        "subtitle": f"{len(run.rows)} tickets answered from {len(run.train_set.rows)} rows, {len(run.train_set.intents)} intents",
         "facts": _facts(run),
         "warnings": run.record["warnings"],
         "gates": [_gate(gate) for gate in run.record["gates"]],
@@ -53,7 +53,7 @@ def render(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder) -> s
         "labelled": bool(scores),
         "confusion": _confusion(list(scores.values()), len(run.rows)) if scores else None,
         "scores": list(SCORES.values()),
-        "views": VIEWS,
+        "scorers": VIEWS,
         "rows": _rows(run, labels, scores),
     }
     return environment.get_template("report.html").render(page=page, style=style, script=script)
@@ -73,7 +73,7 @@ def _facts(run: FinishedRun) -> list[tuple[str, str]]:
         ("base", str(record["base"]["name"])),
         ("training", f"{training['steps']} steps, loss {training['train_loss']:.3f}, held out {training['val_loss']:.3f}"),
         ("replies", ", ".join(f"{count} {source}" for source, count in sorted(sources.items()))),
-        ("unfamiliar", f"{sum(row['unfamiliar'] for row in run.rows)} tickets resemble no intent"),
+        ("out_of_scope", f"{sum(row['out_of_scope'] for row in run.rows)} tickets resemble no intent"),
         ("time", f"{record['wall_clock_s']:.0f} s in all"),
         ("seed", str(run.settings.seed)),
         ("deterministic", "yes" if record["deterministic"] else "no: the time budget cut it short"),
@@ -100,7 +100,7 @@ def _charts(run: FinishedRun, encoder: Encoder) -> dict[str, str]:
         "losses": loss_chart(losses, run.record["training"]["val_loss"]) if losses else "",
         "losses_caption": trained if losses else "No language model was trained in this run.",
         "confidence": confidence_chart([row["confidence"] for row in run.rows]),
-        "map": map_chart(run.desk, placed),
+        "map": map_chart(run.train_set, placed),
         "map_caption": f"What lies close together is alike; distances between groups mean little.{lines}",
     }
 
@@ -120,25 +120,27 @@ def _confusion(scores: Sequence[RowScore], answered: int) -> dict[str, Any]:
 
 
 def _rows(run: FinishedRun, labels: Mapping[str, Label], scores: Mapping[str, RowScore]) -> list[dict[str, Any]]:
-    desk = {row.id: row for row in run.desk.rows}
-    return [_row(row, desk) | _judged(row, labels.get(row["id"]), scores.get(row["id"])) for row in run.rows]
+    train_set = {row.id: row for row in run.train_set.rows}
+    return [_row(row, train_set) | _judged(row, labels.get(row["id"]), scores.get(row["id"])) for row in run.rows]
 
 
-def _row(row: Mapping[str, Any], desk: Mapping[str, LabelledTicket]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], train_set: Mapping[str, LabelledTicket]) -> dict[str, Any]:
     return {
-        **{key: row[key] for key in ("id", "ticket", "confidence", "familiarity", "unfamiliar", "prediction", "source")},
+        **{key: row[key] for key in ("id", "ticket", "confidence", "in_scope_score", "out_of_scope", "prediction", "source")},
         "intent": row["predicted_intent"],
         "findings": row["findings"],
         "draft": row["draft"],
-        "neighbours": [_neighbour(near, desk) for near in row["neighbours"]],
-        "votes": [{"intent": vote["intent"], "scores": [vote[view] for view in VIEWS]} for vote in row["votes"]],
-        "exemplars": [{"id": i, "intent": desk[i].intent, "reply": desk[i].ideal_reply} for i in row["exemplars"]],
+        "neighbours": [_neighbour(near, train_set) for near in row["neighbours"]],
+        "intent_scores": [
+            {"intent": score["intent"], "scores": [score[scorer] for scorer in VIEWS]} for score in row["intent_scores"]
+        ],
+        "exemplars": [{"id": i, "intent": train_set[i].intent, "reply": train_set[i].ideal_reply} for i in row["exemplars"]],
     }
 
 
-def _neighbour(near: Mapping[str, Any], desk: Mapping[str, LabelledTicket]) -> dict[str, Any]:
+def _neighbour(near: Mapping[str, Any], train_set: Mapping[str, LabelledTicket]) -> dict[str, Any]:
     scores = [near.get(name, "") for name in SCORES]  # a run of an older release has fewer
-    return {"id": near["id"], "intent": near["intent"], "text": desk[near["id"]].text, "scores": scores}
+    return {"id": near["id"], "intent": near["intent"], "text": train_set[near["id"]].text, "scores": scores}
 
 
 def _judged(row: Mapping[str, Any], label: Label | None, score: RowScore | None) -> dict[str, Any]:

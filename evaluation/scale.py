@@ -1,6 +1,7 @@
-"""What retrieval costs as the desk grows: `python -m evaluation.scale`.
+"""What retrieval costs as the train_set grows: `python -m evaluation.scale`.
 
-Each size runs in a process of its own: fit the votes on so many train rows, look up new tickets (votes, neighbours, exemplars),
+Each size runs in a process of its own: fit the intent_scores on so many train rows, look up new tickets (intent_scores,
+neighbours, exemplars),
 look for odd rows. Rows are made, not read: 150 intents, ticket texts of about eleven words drawn from a vocabulary in which few
 words are frequent and many are rare (Zipf), and vectors scattered around a centre for each intent as an encoder scatters them.
 So nothing is embedded here; what the encoder costs is measured apart, on the same texts, and comes on top for every row.
@@ -20,13 +21,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from retrieval.desk import Desk, embed_desk, near_duplicates, unit
 from retrieval.encoder import SentenceEncoder, Vectors
-from retrieval.lookup import look_up
-from retrieval.names import names_gate
-from retrieval.runtime import settle
+from retrieval.intent_classifier import fit_classifier
+from retrieval.label_names import label_names_gate
+from retrieval.retrieve import retrieve
+from retrieval.runtime import configure
 from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.voting import fit_pool
+from retrieval.train_set import TrainSet, embed_train_set, near_duplicates, unit
 
 INTENTS, WIDTH, VOCABULARY, WORDS = 150, 384, 20_000, 11
 NEARNESS = 0.5  # of a row to its intent's centre, a cosine
@@ -77,29 +78,29 @@ def made(count: int, *, seed: int) -> tuple[list[str], list[int], _Scattered]:
     return texts, intents, _Scattered(intents, generator)
 
 
-def made_desk(count: int) -> Desk:
-    """A desk of so many rows."""
+def made_train_set(count: int) -> TrainSet:
+    """A train_set of so many rows."""
     texts, intents, encoder = made(count, seed=1)
     rows = [
         LabelledTicket(f"t{i}", text, f"topic.{c}", f"Reply {i}.")
         for i, (text, c) in enumerate(zip(texts, intents, strict=True))
     ]
-    return embed_desk(rows, encoder)
+    return embed_train_set(rows, encoder)
 
 
 def measure(rows: int, tickets: int) -> Cost:
     """One size, in this process."""
-    settle()
-    desk = made_desk(rows)
+    configure()
+    train_set = made_train_set(rows)
     texts, _, encoder = made(tickets, seed=2)
     new = [Ticket(f"v{i}", text) for i, text in enumerate(texts)]
     vectors = encoder.encode(texts)
     before, began = _memory_gib(), time.monotonic()
-    pool = fit_pool(desk, with_names=names_gate(desk, seed=0).passed)
+    classifier = fit_classifier(train_set, with_names=label_names_gate(train_set, seed=0).passed)
     fitted = time.monotonic()
-    look_up(pool, new, vectors)
+    retrieve(classifier, new, vectors)
     found = time.monotonic()
-    near_duplicates(desk)
+    near_duplicates(train_set)
     ended = time.monotonic()
     return Cost(rows, fitted - began, 1000 * (found - fitted) / tickets, ended - found, before, _memory_gib())
 
@@ -110,7 +111,7 @@ def _memory_gib() -> float:
 
 def embedding_ms(texts: int = 500) -> float:
     """Milliseconds that the embedded encoder takes for a text."""
-    settle()
+    configure()
     encoder = SentenceEncoder(None)
     made_texts = made(texts, seed=3)[0]
     began = time.monotonic()
@@ -120,7 +121,9 @@ def embedding_ms(texts: int = 500) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the curve."""
-    parser = argparse.ArgumentParser(prog="python -m evaluation.scale", description="What retrieval costs as the desk grows.")
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.scale", description="What retrieval costs as the train_set grows."
+    )
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000], metavar="N", help="sizes to measure")
     parser.add_argument("--tickets", type=int, default=500, metavar="M", help="new tickets to look up (default: 500)")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # one size, for the process made for it

@@ -26,7 +26,7 @@ from evaluation.score_input import read_input
 from evaluation.score_table import CONSOLE, by_intent, confusions, print_failures, print_intents, print_parts
 from evaluation.second_run import differences
 from retrieval.encoder import ModelUnavailable, SentenceEncoder
-from retrieval.runtime import settle
+from retrieval.runtime import configure
 from retrieval.tickets import InputProblems
 
 OPENAI = "https://api.openai.com/v1"
@@ -92,7 +92,7 @@ def score(options: argparse.Namespace) -> Score:
     files = {"second_run": options.second_run, "val": options.val}
     given = read_input(options.results, options.labels, probes=options.probes, also=option_problems(options), **files)
     predictions = predictions_of(given.result)
-    settle()
+    configure()
     rows = score_rows(predictions, given.labels, SentenceEncoder(None))
     judged = ask_judge(options, given.labels, predictions) if options.judge else None
     if judged:

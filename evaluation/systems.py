@@ -9,9 +9,9 @@ What it does not know: how a system is run (`ablation`).
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from finetune.lessons import LessonPlan
+from finetune.training_data import TrainingConfig
 from retrieval.exemplars import EXEMPLARS
-from retrieval.voting import Weights
+from retrieval.intent_classifier import Weights
 
 FULL = "full system"
 GENERATE = "reply gate off: always generate"
@@ -26,7 +26,7 @@ class System:
     Attributes:
         name: for the table.
         against: the name of its reference.
-        weights: of the pool's views.
+        weights: of the classifier's scorers.
         names: intent names as the gate decides, always, or never.
         keep: share of the train rows that are kept, the most representative ones.
         adapter: none; trained as in a run; or trained on prompts without exemplars.
@@ -62,11 +62,11 @@ RETRIEVAL = (
     System("without intent names", names="never"),
     System("names gate off: names always", names="always"),
     System("half of the rows, the most representative", keep=0.5),
-    _less("without neighbour vote", neighbours=0.0),
+    _less("without neighbour score", neighbours=0.0),
     _less("without regression", regression=0.0),
-    _less("without reply view", replies=0.0),
+    _less("without reply scorer", replies=0.0),
     _less("without BM25", lexical=0.0),
-    System("neighbour vote alone", weights=Weights(regression=0.0, replies=0.0, lexical=0.0), names="never"),
+    System("neighbour score alone", weights=Weights(regression=0.0, replies=0.0, lexical=0.0), names="never"),
     System("retrieval alone: replies copied", replies="copied"),
 )
 WRITING = (
@@ -79,6 +79,6 @@ WRITING = (
 )
 
 
-def plan_of(adapter: Adapter, plan: LessonPlan) -> LessonPlan:
-    """The lessons of an adapter: as planned, or without exemplars."""
-    return replace(plan, exemplars=0) if adapter == "no exemplars" else plan
+def config_of(adapter: Adapter, config: TrainingConfig) -> TrainingConfig:
+    """The data of an adapter: as planned, or without exemplars."""
+    return replace(config, exemplars=0) if adapter == "no exemplars" else config

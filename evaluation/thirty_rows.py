@@ -1,7 +1,9 @@
-"""python -m evaluation.thirty_rows: intents from thirty rows, and what each view of the pool is worth there.
+"""python -m evaluation.thirty_rows: intents from thirty rows, and what each scorer of the classifier is exemplar_score there.
 
-Draws desks of a few intents with a few rows each from public sets, tests on the test rows of these intents, and compares the
-pool with simpler voters and with itself less one view. All methods share the draws, so their differences are much tighter
+Draws all_splits of a few intents with a few rows each from public sets, tests on the test rows of these intents, and
+compares the
+classifier with simpler voters and with itself less one scorer. All methods share the draws, so their differences are much
+tighter
 than the spread over draws, which comes from which intents were drawn.
 
 What it does not know: hand-made intents of one product, which lie closer together than intents drawn at random.
@@ -19,14 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from evaluation.fewshot import read
-from retrieval.desk import Desk, embed_desk
 from retrieval.encoder import SentenceEncoder, Vectors
 from retrieval.exemplars import reply_exemplars
 from retrieval.index import ranked
-from retrieval.names import names_gate
-from retrieval.runtime import settle
+from retrieval.intent_classifier import IntentClassifier, IntentScores, Weights, fit_classifier, winners
+from retrieval.label_names import label_names_gate
+from retrieval.runtime import configure
 from retrieval.tickets import InputProblems, LabelledTicket
-from retrieval.voting import IntentPool, Votes, Weights, fit_pool, winners
+from retrieval.train_set import TrainSet, embed_train_set
 
 MOST_TESTS = 300  # per draw
 
@@ -36,7 +38,7 @@ class Source:
     """A public set, embedded once."""
 
     name: str
-    desk: Desk  # of all its train rows
+    train_set: TrainSet  # of all its train rows
     tests: tuple[LabelledTicket, ...]
     vectors: Vectors  # of the tests
     ideal: Vectors | None  # of the tests' replies, None for a set without replies
@@ -44,44 +46,44 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """A small desk and its test rows."""
+    """A small train_set and its test rows."""
 
-    desk: Desk
+    train_set: TrainSet
     texts: tuple[str, ...]
     vectors: Vectors
     ideal: Vectors | None
     expected: NDArray[np.int64]  # the number of the right intent
 
 
-Method = Callable[[IntentPool, IntentPool, Votes, Draw], NDArray[np.int64]]
+Method = Callable[[IntentClassifier, IntentClassifier, IntentScores, Draw], NDArray[np.int64]]
 
 
-def nearest(pool: IntentPool, _: IntentPool, votes: Votes, __: Draw) -> NDArray[np.int64]:
+def nearest(classifier: IntentClassifier, _: IntentClassifier, intent_scores: IntentScores, __: Draw) -> NDArray[np.int64]:
     """The intent of the nearest ticket."""
-    return np.asarray(pool.desk.intent_of[np.argmax(votes.ticket_scores, axis=1)])
+    return np.asarray(classifier.train_set.intent_of[np.argmax(intent_scores.ticket_scores, axis=1)])
 
 
-def five_nearest(pool: IntentPool, _: IntentPool, votes: Votes, __: Draw) -> NDArray[np.int64]:
+def five_nearest(classifier: IntentClassifier, _: IntentClassifier, intent_scores: IntentScores, __: Draw) -> NDArray[np.int64]:
     """The most frequent intent among the five nearest tickets; the nearest of them decides a tie."""
     found = []
-    for scores in votes.ticket_scores:
-        voters = pool.desk.intent_of[ranked(scores, 5)]
+    for scores in intent_scores.ticket_scores:
+        voters = classifier.train_set.intent_of[ranked(scores, 5)]
         found.append(max(voters, key=lambda intent: (int((voters == intent).sum()), -int(np.argmax(voters == intent)))))
     return np.array(found)
 
 
 def weighted(**weights: float) -> Method:
-    """The pool with these weights in place of its own."""
+    """The classifier with these weights in place of its own."""
 
-    def method(_: IntentPool, __: IntentPool, votes: Votes, ___: Draw) -> NDArray[np.int64]:
-        return winners(votes.views.pooled(replace(Weights(), **weights)))
+    def method(_: IntentClassifier, __: IntentClassifier, intent_scores: IntentScores, ___: Draw) -> NDArray[np.int64]:
+        return winners(intent_scores.scorers.combined(replace(Weights(), **weights)))
 
     return method
 
 
-def without_names(_: IntentPool, nameless: IntentPool, __: Votes, draw: Draw) -> NDArray[np.int64]:
-    """The pool that was fitted without label names."""
-    return nameless.vote(draw.vectors, draw.texts).winners
+def without_names(_: IntentClassifier, nameless: IntentClassifier, __: IntentScores, draw: Draw) -> NDArray[np.int64]:
+    """The classifier that was fitted without label names."""
+    return nameless.score(draw.vectors, draw.texts).winners
 
 
 METHODS: dict[str, Method] = {
@@ -89,13 +91,13 @@ METHODS: dict[str, Method] = {
     "nearest ticket": nearest,
     "BM25 alone": weighted(regression=0, neighbours=0, replies=0),
     "regression alone": weighted(neighbours=0, replies=0, lexical=0),
-    "neighbour vote alone": weighted(regression=0, replies=0, lexical=0),
-    "pool without names": without_names,
-    "pool without regression": weighted(regression=0),
-    "pool without neighbours": weighted(neighbours=0),
-    "pool without replies": weighted(replies=0),
-    "pool without BM25": weighted(lexical=0),
-    "pool": weighted(),
+    "neighbour score alone": weighted(regression=0, replies=0, lexical=0),
+    "classifier without names": without_names,
+    "classifier without regression": weighted(regression=0),
+    "classifier without neighbours": weighted(neighbours=0),
+    "classifier without replies": weighted(replies=0),
+    "classifier without BM25": weighted(lexical=0),
+    "classifier": weighted(),
 }
 
 
@@ -109,17 +111,21 @@ def load(folder: Path, name: str, encoder: SentenceEncoder) -> Source:
     tests = read(folder / f"{name}_test.jsonl", ("id", "ticket", "intent"))
     vectors = encoder.encode([row.text for row in tests])
     ideal = encoder.encode([row.ideal_reply for row in tests]) if all(row.ideal_reply for row in train) else None
-    return Source(name, embed_desk(train, encoder), tuple(tests), vectors, ideal)
+    return Source(name, embed_train_set(train, encoder), tuple(tests), vectors, ideal)
 
 
 def draw(source: Source, *, intents: int, rows: int, seed: int) -> Draw:
     """So many intents with so many rows each, and test rows of these intents."""
     generator = np.random.default_rng(seed)
-    chosen = np.sort(generator.choice(len(source.desk.intents), min(intents, len(source.desk.intents)), replace=False))
-    members = [generator.permutation(np.flatnonzero(source.desk.intent_of == c))[:rows] for c in chosen]
-    kept = source.desk.keep(np.concatenate(members))
-    names = tuple(source.desk.intents[c] for c in chosen)
-    small = replace(kept, intents=names, intent_of=np.searchsorted(chosen, kept.intent_of), names=source.desk.names[chosen])
+    chosen = np.sort(
+        generator.choice(len(source.train_set.intents), min(intents, len(source.train_set.intents)), replace=False)
+    )
+    members = [generator.permutation(np.flatnonzero(source.train_set.intent_of == c))[:rows] for c in chosen]
+    kept = source.train_set.keep(np.concatenate(members))
+    names = tuple(source.train_set.intents[c] for c in chosen)
+    small = replace(
+        kept, intents=names, intent_of=np.searchsorted(chosen, kept.intent_of), names=source.train_set.names[chosen]
+    )
     tests = [i for i, row in enumerate(source.tests) if row.intent in names]
     tests = [tests[i] for i in generator.permutation(len(tests))[:MOST_TESTS]]
     expected = np.array([names.index(source.tests[i].intent) for i in tests])
@@ -130,30 +136,37 @@ def draw(source: Source, *, intents: int, rows: int, seed: int) -> Draw:
 def accuracies(found: Draw, *, seed: int) -> dict[str, float]:
     """The accuracy of every method on a draw."""
     weights = Weights(replies=0.0) if found.ideal is None else Weights()
-    pool = fit_pool(found.desk, with_names=names_gate(found.desk, seed=seed).passed, weights=weights)
-    nameless = fit_pool(found.desk, with_names=False, weights=weights)
-    votes = pool.vote(found.vectors, found.texts)
+    classifier = fit_classifier(
+        found.train_set, with_names=label_names_gate(found.train_set, seed=seed).passed, weights=weights
+    )
+    nameless = fit_classifier(found.train_set, with_names=False, weights=weights)
+    intent_scores = classifier.score(found.vectors, found.texts)
     if found.ideal is None:  # a set without replies says nothing through them
-        votes = replace(votes, views=replace(votes.views, replies=np.zeros_like(votes.views.replies)))
-    return {name: float((method(pool, nameless, votes, found) == found.expected).mean()) for name, method in METHODS.items()}
+        intent_scores = replace(
+            intent_scores, scorers=replace(intent_scores.scorers, replies=np.zeros_like(intent_scores.scorers.replies))
+        )
+    return {
+        name: float((method(classifier, nameless, intent_scores, found) == found.expected).mean())
+        for name, method in METHODS.items()
+    }
 
 
 def copied_cosines(found: Draw, ideal: Vectors, *, seed: int) -> tuple[float, float]:
     """Mean cosine to the ideal reply of the first exemplar's reply, and of the nearest ticket's."""
-    pool = fit_pool(found.desk, with_names=names_gate(found.desk, seed=seed).passed)
-    votes = pool.vote(found.vectors, found.texts)
-    first = [reply_exemplars(found.desk, votes, i, count=1)[0] for i in range(len(found.texts))]
-    replies = found.desk.replies
-    chosen = (first, np.argmax(votes.ticket_scores, axis=1))
+    classifier = fit_classifier(found.train_set, with_names=label_names_gate(found.train_set, seed=seed).passed)
+    intent_scores = classifier.score(found.vectors, found.texts)
+    first = [reply_exemplars(found.train_set, intent_scores, i, count=1)[0] for i in range(len(found.texts))]
+    replies = found.train_set.replies
+    chosen = (first, np.argmax(intent_scores.ticket_scores, axis=1))
     by_exemplar, by_ticket = (float(np.sum(ideal * replies[rows], axis=1).mean()) for rows in chosen)
     return by_exemplar, by_ticket
 
 
 def print_table(scores: dict[str, dict[str, list[float]]]) -> None:
-    """A line per method: the mean of each set, and over all draws the paired difference to the pool."""
-    table = Table("method", *(f"{name} %" for name in scores), "minus pool, points")
+    """A line per method: the mean of each set, and over all draws the paired difference to the classifier."""
+    table = Table("method", *(f"{name} %" for name in scores), "minus classifier, points")
     for method in METHODS:
-        gaps = [100 * (a - b) for found in scores.values() for a, b in zip(found[method], found["pool"], strict=True)]
+        gaps = [100 * (a - b) for found in scores.values() for a, b in zip(found[method], found["classifier"], strict=True)]
         means = (f"{100 * np.mean(found[method]):.1f}" for found in scores.values())
         table.add_row(method, *means, f"{np.mean(gaps):+.1f} ± {np.std(gaps) / np.sqrt(len(gaps)):.1f}")
     Console(width=110).print(table)
@@ -168,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=2, help="per intent (default: 2)")
     parser.add_argument("--draws", type=int, default=20, help="per set (default: 20)")
     options = parser.parse_args(arguments)
-    settle()
+    configure()
     encoder = SentenceEncoder(None)
     scores: dict[str, dict[str, list[float]]] = {}
     copied: dict[str, list[tuple[float, float]]] = {}

@@ -31,8 +31,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from finetune.base_selection import EMBEDDED, BaseCandidate, Precision, candidates
 from finetune.fetch import fetch
-from finetune.ladder import EMBEDDED, Precision, Rung, rungs
 from retrieval.encoder import ModelUnavailable, guarded
 from retrieval.files import folder_sha256, sha256
 
@@ -53,7 +53,7 @@ class BaseModel:
         source: what `from_pretrained` takes to load the same weights again: a folder or a hub id.
         revision: of a hub id, else None.
         digest: SHA-256 of the weights (`sha256:...`) or the hub's commit (`commit:...`).
-        window: tokens that prompt and reply may take together.
+        max_length: tokens that prompt and reply may take together.
         parameters: how many weights it has.
         precision: of its frozen weights.
     """
@@ -62,7 +62,7 @@ class BaseModel:
     source: str
     revision: str | None
     digest: str
-    window: int
+    max_length: int
     parameters: int
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -80,44 +80,44 @@ def free_gib() -> float | None:
 
 
 def load_base(choice: str) -> BaseModel:
-    """Loads the first rung that `choice` means on this machine, without going down further.
+    """Loads the first candidate that `choice` means on this machine, without going down further.
 
     Raises:
         ModelUnavailable: it cannot be loaded here; one sentence says why.
     """
-    return load_rung(rungs(choice, free_gib())[0])
+    return load_candidate(candidates(choice, free_gib())[0])
 
 
-def load_rung(rung: Rung, *, deadline: float = inf) -> BaseModel:
+def load_candidate(candidate: BaseCandidate, *, deadline: float = inf) -> BaseModel:
     """Loads a base, on the GPU if there is one.
 
     Args:
-        rung: which.
+        candidate: which.
         deadline: `time.monotonic()` by which a download must be done.
 
     Raises:
         ModelUnavailable: it cannot be loaded here; one sentence says why.
     """
-    return guarded(f"the base model {rung.said}", lambda: _find_and_load(rung, deadline))
+    return guarded(f"the base model {candidate.said}", lambda: _find_and_load(candidate, deadline))
 
 
-def _find_and_load(rung: Rung, deadline: float) -> BaseModel:
-    if rung.precision == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelUnavailable(f"{rung.said} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
-    path = embedded_file() if rung.source == EMBEDDED else Path(rung.source)
+def _find_and_load(candidate: BaseCandidate, deadline: float) -> BaseModel:
+    if candidate.precision == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelUnavailable(f"{candidate.said} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
+    path = embedded_file() if candidate.source == EMBEDDED else Path(candidate.source)
     if path.suffix == ".gguf":
         digest = sha256(path)
-        if rung.source == EMBEDDED and digest != EMBEDDED_SHA256:
+        if candidate.source == EMBEDDED and digest != EMBEDDED_SHA256:
             raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
         folder = _converted(path, digest)
-        name = EMBEDDED_NAME if rung.source == EMBEDDED else rung.source
-        return _load(rung, folder, name=name, source=str(folder), revision=None, digest=f"sha256:{digest}")
+        name = EMBEDDED_NAME if candidate.source == EMBEDDED else candidate.source
+        return _load(candidate, folder, name=name, source=str(folder), revision=None, digest=f"sha256:{digest}")
     if path.is_dir():
         digest = f"sha256:{folder_sha256(path)}"
-        return _load(rung, path, name=rung.source, source=str(path.resolve()), revision=None, digest=digest)
-    folder = fetch(rung.source, rung.revision, deadline=deadline)
+        return _load(candidate, path, name=candidate.source, source=str(path.resolve()), revision=None, digest=digest)
+    folder = fetch(candidate.source, candidate.revision, deadline=deadline)
     commit = folder.name  # the hub's cache names the folder of a snapshot so
-    return _load(rung, folder, name=rung.source, source=rung.source, revision=commit, digest=f"commit:{commit}")
+    return _load(candidate, folder, name=candidate.source, source=candidate.source, revision=commit, digest=f"commit:{commit}")
 
 
 def embedded_file() -> Path:
@@ -165,7 +165,7 @@ def _convert(path: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(target)
 
 
-def _load(rung: Rung, folder: Path, *, name: str, source: str, revision: str | None, digest: str) -> BaseModel:
+def _load(candidate: BaseCandidate, folder: Path, *, name: str, source: str, revision: str | None, digest: str) -> BaseModel:
     gpu = torch.cuda.is_available()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(folder, **options)
@@ -173,8 +173,8 @@ def _load(rung: Rung, folder: Path, *, name: str, source: str, revision: str | N
         folder,
         **options,
         use_safetensors=True,
-        dtype=torch.float32 if rung.precision == "fp32" else torch.bfloat16,
-        quantization_config=_nf4() if rung.precision == "nf4" else None,
+        dtype=torch.float32 if candidate.precision == "fp32" else torch.bfloat16,
+        quantization_config=_nf4() if candidate.precision == "nf4" else None,
         device_map={"": torch.cuda.current_device() if gpu else "cpu"},
         output_loading_info=True,
     )
@@ -188,11 +188,11 @@ def _load(rung: Rung, folder: Path, *, name: str, source: str, revision: str | N
         source=source,
         revision=revision,
         digest=digest,
-        window=min(model.config.max_position_embeddings, GPU_WINDOW if gpu else CPU_WINDOW),
+        max_length=min(model.config.max_position_embeddings, GPU_WINDOW if gpu else CPU_WINDOW),
         parameters=model.num_parameters(),
         model=model,
         tokenizer=tokenizer,
-        precision=rung.precision,
+        precision=candidate.precision,
     )
 
 

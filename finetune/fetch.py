@@ -19,14 +19,14 @@ from huggingface_hub.errors import HFValidationError
 
 from finetune.child import Refused, running
 from finetune.snapshot import cached, lacks, small, weights
+from retrieval.console import TELL_EVERY_S, say
 from retrieval.encoder import ModelUnavailable
-from retrieval.progress import TELL_EVERY_S, say
 
 GIB = 1 << 30
 SPARE = GIB  # bytes of disk that a download leaves free
 LIST_S = 20.0  # for the list of files, with looking up names and connecting to several addresses
 MEASURE_S = 20.0  # from when on the rate of a download is believed
-PATIENCE = 1.2  # times the time left that the rest may seem to take: rates rise
+PATIENCE = 1.2  # times the time left that the rest may seem to take: rates increase
 POLL_S = 0.2
 
 
@@ -99,7 +99,7 @@ def _check_disk(wanted: Wanted, missing: int) -> None:
     free = shutil.disk_usage(place).free
     if free < missing + SPARE:
         needed = f"found {free / GIB:.1f} GiB free in {place}, needed {(missing + SPARE) / GIB:.1f} GiB"
-        raise Refused(f"{needed}: make room, or set HF_HOME to a folder on a larger disk")
+        raise Refused(f"{needed}: make max_new_tokens, or set HF_HOME to a folder on a larger disk")
 
 
 def _download(wanted: Wanted, missing: int, deadline: float) -> None:

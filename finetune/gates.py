@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.gate import Gate
-from retrieval.opinion import Floats, fused
+from retrieval.lm_scores import Floats, fuse
 
 FEWEST = 10  # rows of evidence under which the reply gate does not judge
 WORST_LOSS = -0.02  # of cosine to the ideal reply that generating may cost against copying
 RESAMPLES = 2000
 SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
-MOST_RISE = 0.05  # nats per token that the loss on general texts may rise
-VIEW_WEIGHTS = (0.0, 0.5, 1.0, 2.0)  # of the model's view of the intent
+MAX_INCREASE = 0.05  # nats per token that the loss on general texts may increase
+LM_WEIGHTS = (0.0, 0.5, 1.0, 2.0)  # of the model's scorer of the intent
 
 
 def reply_gate(differences: Sequence[float], *, large: bool, seed: int) -> Gate:
@@ -45,27 +45,30 @@ def untested(reason: str, differences: Sequence[float], *, large: bool) -> Gate:
     return Gate("replies", large, decision, mean, len(differences), None, f"untested: {reason}; {habit}")
 
 
-def scale_gate(rises: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:
+def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:
     """How far may the adapter move the base?
 
     Args:
-        rises: for each scale that was tried, what the loss of each plain sentence and of each paraphrased ticket rose by
+        increases: for each scale that was tried, what the loss of each plain sentence and of each paraphrased ticket rose by
             over the base, nats per token.
         seed: of the bootstrap.
 
     Returns:
-        The first scale whose mean rise stays within the bound in both kinds of text, 0 if none does; and the record.
+        The first scale whose mean increase stays within the bound in both kinds of text, 0 if none does; and the record.
     """
-    worst = {scale: max(_mean_rise(sentences), _mean_rise(paraphrases)) for scale, (sentences, paraphrases) in rises.items()}
-    chosen = next((scale for scale, rise in worst.items() if rise <= MOST_RISE), 0.0)
+    worst = {
+        scale: max(_mean_increase(sentences), _mean_increase(paraphrases))
+        for scale, (sentences, paraphrases) in increases.items()
+    }
+    chosen = next((scale for scale, increase in worst.items() if increase <= MAX_INCREASE), 0.0)
     shown = chosen or min(worst)
-    kinds = zip(("sentences", "paraphrases"), zip(*rises.values(), strict=True), strict=True)
-    figures = {f"{kind} at {scale:g}": _mean_rise(v) for kind, of in kinds for scale, v in zip(rises, of, strict=True)}
-    leading = max(rises[shown], key=_mean_rise)
-    tried = ", ".join(f"{rise:+.3f} at scale {scale:g}" for scale, rise in worst.items())
-    why = f"loss on texts of no desk rose by {tried}; {MOST_RISE} allowed"
+    kinds = zip(("sentences", "paraphrases"), zip(*increases.values(), strict=True), strict=True)
+    figures = {f"{kind} at {scale:g}": _mean_increase(v) for kind, of in kinds for scale, v in zip(increases, of, strict=True)}
+    leading = max(increases[shown], key=_mean_increase)
+    tried = ", ".join(f"{increase:+.3f} at scale {scale:g}" for scale, increase in worst.items())
+    why = f"loss on texts of no train_set rose by {tried}; {MAX_INCREASE} allowed"
     bounds = interval(leading, seed=seed) if isfinite(worst[shown]) else None
-    figures = {name: rise for name, rise in figures.items() if isfinite(rise)}  # JSON has no infinity
+    figures = {name: increase for name, increase in figures.items() if isfinite(increase)}  # JSON has no infinity
     evidence = worst[shown] if isfinite(worst[shown]) else None
     return chosen, Gate("adapter scale", chosen > 0, f"scale {chosen:g}", evidence, len(leading), bounds, why, figures)
 
@@ -75,29 +78,29 @@ def unmeasured(reason: str) -> tuple[float, Gate]:
     return 1.0, Gate("adapter scale", True, "scale 1", None, 0, None, f"untested: {reason}")
 
 
-def _mean_rise(values: Sequence[float]) -> float:
+def _mean_increase(values: Sequence[float]) -> float:
     mean = float(np.mean(values))
     return mean if isfinite(mean) else inf
 
 
-def view_gate(
-    log_probabilities: Floats, opinions: Floats, truth: NDArray[np.int64], half: NDArray[np.int64]
+def lm_scores_gate(
+    log_probabilities: Floats, lm_scores: Floats, truth: NDArray[np.int64], half: NDArray[np.int64]
 ) -> tuple[float, Gate]:
-    """Does the language model's view of the intent join the pool?
+    """Does the language model's scorer of the intent join the classifier?
 
     Each half of the rows is judged with the weight that is best in the other half, so no row chooses its own weight.
 
     Args:
         log_probabilities: (n, c) of pools that had not seen the row.
-        opinions: (n, c) of a model that had not, NaN where it was not asked.
+        lm_scores: (n, c) of a model that had not, NaN where it was not asked.
         truth: (n,) the row's intent.
         half: (n,) 0 or 1.
 
     Returns:
-        The weight for new tickets (the best over all rows, 0 if the view stays out), and the record.
+        The weight for new tickets (the best over all rows, 0 if the scorer stays out), and the record.
     """
     each = np.arange(len(truth))
-    losses = {w: -fused(log_probabilities, opinions, w)[each, truth] for w in VIEW_WEIGHTS}  # (n,) each
+    losses = {w: -fuse(log_probabilities, lm_scores, w)[each, truth] for w in LM_WEIGHTS}  # (n,) each
     gain = np.zeros(len(truth))
     for h in (0, 1):
         weight = _best_weight({w: loss[half != h] for w, loss in losses.items()})
@@ -110,7 +113,7 @@ def view_gate(
     figures = {f"loss at weight {w:g}": float(loss.mean()) for w, loss in losses.items()} if len(gain) else {}
     decision = f"weight {best:g}" if passed else "not asked"
     bounds = (mean - error, mean + error)
-    return (best if passed else 0.0), Gate("intent view", passed, decision, mean, len(gain), bounds, why, figures)
+    return (best if passed else 0.0), Gate("intent scorer", passed, decision, mean, len(gain), bounds, why, figures)
 
 
 def _best_weight(losses: Mapping[float, NDArray[np.float64]]) -> float:
@@ -118,9 +121,9 @@ def _best_weight(losses: Mapping[float, NDArray[np.float64]]) -> float:
     return min(losses, key=lambda w: (round(float(losses[w].mean()), 6) if len(losses[w]) else 0.0, w))
 
 
-def unheard(reason: str) -> tuple[float, Gate]:
-    """The intent view where nothing could be measured: it stays out."""
-    return 0.0, Gate("intent view", False, "not asked", None, 0, None, f"untested: {reason}")
+def lm_scores_untested(reason: str) -> tuple[float, Gate]:
+    """The intent scorer where nothing could be measured: it stays out."""
+    return 0.0, Gate("intent scorer", False, "not asked", None, 0, None, f"untested: {reason}")
 
 
 def interval(values: Sequence[float], *, seed: int) -> tuple[float, float]:

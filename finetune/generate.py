@@ -21,7 +21,7 @@ from transformers import GenerationConfig
 from finetune.base_model import BaseModel
 from finetune.memory import is_out_of_memory, release
 from finetune.prompt import Prompt
-from retrieval.progress import bar
+from retrieval.console import bar
 
 BATCH = 8
 
@@ -64,7 +64,7 @@ def generate(
     prompts: Sequence[Prompt],
     *,
     end_id: int,
-    room: int,
+    max_new_tokens: int,
     deadline: float = math.inf,
     label: str = "write replies",
 ) -> Generations:
@@ -75,7 +75,7 @@ def generate(
         base: for its tokenizer and end tokens.
         prompts: any number, ids unique.
         end_id: the token that ends a turn.
-        room: most tokens of a reply.
+        max_new_tokens: most tokens of a reply.
         deadline: `time.monotonic()` at which writing stops.
         label: for the progress bar.
     """
@@ -86,10 +86,10 @@ def generate(
     for whole in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
         left = list(whole)
         while left and time.monotonic() <= deadline:
-            part = _try_batch(model, base, left[:size], _settings(base, end_id, room, deadline))
+            part = _try_batch(model, base, left[:size], _settings(base, end_id, max_new_tokens, deadline))
             if part is not None:
-                late = time.monotonic() > deadline
-                found |= {row_id: reply for row_id, reply in part.items() if reply.ended or not late}
+                timed_out = time.monotonic() > deadline
+                found |= {row_id: reply for row_id, reply in part.items() if reply.ended or not timed_out}
                 del left[:size]
                 continue
             release()
@@ -112,7 +112,7 @@ def _try_batch(
         return None
 
 
-def _settings(base: BaseModel, end_id: int, room: int, deadline: float) -> GenerationConfig:
+def _settings(base: BaseModel, end_id: int, max_new_tokens: int, deadline: float) -> GenerationConfig:
     """Greedy, and stopping at every token that can end a reply; nothing is inherited from the checkpoint's own settings."""
     own = base.model.generation_config.eos_token_id
     ends = {end_id, base.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
@@ -121,7 +121,7 @@ def _settings(base: BaseModel, end_id: int, room: int, deadline: float) -> Gener
         do_sample=False,
         num_beams=1,
         repetition_penalty=1.0,
-        max_new_tokens=room,
+        max_new_tokens=max_new_tokens,
         max_time=None if deadline == math.inf else max(deadline - time.monotonic(), 0.01),
         eos_token_id=sorted(ends),
         pad_token_id=end_id if pad is None else pad,

@@ -11,20 +11,20 @@ from collections.abc import Sequence
 
 import torch
 
+from finetune.distributed import Processes
 from finetune.memory import Fit, OutOfMemory, is_out_of_memory, release
 from finetune.prompt import Example
-from finetune.team import Team
 
 
 class Gradients:
     """Adds up gradients; works smaller, and goes on so, once memory has run out."""
 
-    def __init__(self, model: torch.nn.Module, *, fits: Sequence[Fit], team: Team) -> None:
+    def __init__(self, model: torch.nn.Module, *, fits: Sequence[Fit], processes: Processes) -> None:
         """`fits`: the ways of working, in the order in which they are tried."""
         self._model = model
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._fits = list(fits)
-        self._team = team
+        self._team = processes
         self.step_downs = 0
 
     @property

@@ -33,7 +33,7 @@ PATH_STEP = re.compile(r"(\w+)\W{0,2}\s*(?:→|->|›|»|>)(?=\s*\W{0,2}(\w+(?: 
 QUOTED = re.compile(r"[\"“«`]([^\"“”«»`\n]{2,60})[\"”»`]|(?<!\w)['‘]([^'‘’\n]{2,60})['’](?!\w)")
 PLACEHOLDER = re.compile(r"\{\{[^}]*\}\}|\[[^\]\n]{2,60}\]|<[^<>\s][^<>\n]{0,60}>")
 PROMPT_FORM = re.compile(r"^\s*(?:intent|reply|ticket|stored replies):", re.IGNORECASE | re.MULTILINE)
-CIRCLE = 4  # words
+NGRAM = 4  # words
 
 
 def findings(reply: str, sources: Sequence[str], *, ended: bool = True) -> tuple[str, ...]:
@@ -52,8 +52,8 @@ def findings(reply: str, sources: Sequence[str], *, ended: bool = True) -> tuple
     known = set().union(*(_facts(source) for source in sources))
     unknown = [(kind, value) for kind, value in sorted(_facts(reply) - known)]
     found += [f"{kind} {value} stands in no source" for kind, value in (*unknown, *_unknown_names(reply, sources))]
-    circle = _circles(reply) - set().union(*(_circles(source) for source in sources))
-    return (*found, *(f'it repeats "{" ".join(words)}"' for words in sorted(circle)[:1]))
+    repeated = _repeated_ngrams(reply) - set().union(*(_repeated_ngrams(source) for source in sources))
+    return (*found, *(f'it repeats "{" ".join(words)}"' for words in sorted(repeated)[:1]))
 
 
 def _facts(text: str) -> set[tuple[str, str]]:
@@ -91,8 +91,8 @@ def _plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _circles(text: str) -> set[tuple[str, ...]]:
+def _repeated_ngrams(text: str) -> set[tuple[str, ...]]:
     """Runs of four words that occur more than once."""
     words = re.findall(r"\w+", text.lower())
-    runs = Counter(tuple(words[i : i + CIRCLE]) for i in range(len(words) - CIRCLE + 1))
+    runs = Counter(tuple(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1))
     return {run for run, count in runs.items() if count > 1}

@@ -1,4 +1,4 @@
-"""The short LoRA run: the adapter learns how this desk phrases its replies.
+"""The short LoRA run: the adapter learns how this train_set phrases its replies.
 
 All linear layers, rank 16, alpha 32, AdamW with a short warm-up and cosine decay, the loss on the completion only, averaged
 over the tokens of a batch. The batch with the longest row comes first, so that memory runs out at once or not at all.
@@ -24,11 +24,11 @@ from peft.tuners.lora import LoraLayer
 from transformers import set_seed
 
 from finetune.base_model import BaseModel
+from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.gradients import Gradients
 from finetune.memory import Fit, fits_for
 from finetune.prompt import Example
-from finetune.team import ALONE, Team
-from retrieval.progress import bar
+from retrieval.console import bar
 
 RANK = 16
 ALPHA = 32
@@ -81,43 +81,43 @@ def attach(base: BaseModel, *, seed: int) -> PeftModel:
     return get_peft_model(base.model, config)
 
 
-def set_scale(adapted: PeftModel, scale: float) -> None:
+def set_scale(tuned: PeftModel, scale: float) -> None:
     """Lets the adapter count for so much of what it learnt; 0 is the base."""
-    for module in adapted.modules():
+    for module in tuned.modules():
         if isinstance(module, LoraLayer):
             module.set_scale("default", scale)
 
 
 @contextmanager
-def passing_adapter(base: BaseModel, *, seed: int) -> Iterator[PeftModel]:
+def temporary_adapter(base: BaseModel, *, seed: int) -> Iterator[PeftModel]:
     """A fresh adapter for as long as the block lasts; afterwards the base is as it was."""
-    adapted = attach(base, seed=seed)
+    tuned = attach(base, seed=seed)
     try:
-        yield adapted
+        yield tuned
     finally:
-        adapted.unload()
+        tuned.unload()
 
 
 def tune(
-    adapted: PeftModel,
+    tuned: PeftModel,
     examples: Sequence[Sequence[Example]],
     *,
     rate: float,
     seed: int,
     deadline: float = math.inf,
     label: str = "tune",
-    team: Team = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Tuning:
     """Trains the adapter.
 
     Args:
-        adapted: the base with a fresh adapter.
+        tuned: the base with a fresh adapter.
         examples: for each epoch its rows (the prompts may differ from epoch to epoch).
         rate: peak learning rate.
         seed: orders the rows.
         deadline: `time.monotonic()` at which to stop.
         label: for the progress bar.
-        team: the processes that share each batch.
+        processes: the processes that share each batch.
 
     Raises:
         NoAdapter: training diverged before anything was learnt.
@@ -128,12 +128,12 @@ def tune(
     batches = _longest_first(
         [batch for epoch, rows in enumerate(examples) for batch in _batches(rows, np.random.default_rng([seed, epoch]))]
     )
-    steps = _Steps(adapted, rate=rate, planned=len(batches), team=team)
-    adapted.train()
+    steps = _Steps(tuned, rate=rate, planned=len(batches), processes=processes)
+    tuned.train()
     for batch in bar(batches, label):
-        if team.agrees(time.monotonic() > deadline) or not steps.take(batch):
+        if processes.agrees(time.monotonic() > deadline) or not steps.take(batch):
             break
-    adapted.eval()
+    tuned.eval()
     kept = steps.kept()
     last_pass = steps.losses[-math.ceil(len(batches) / max(len(examples), 1)) :]
     return Tuning(
@@ -150,11 +150,11 @@ def tune(
 class _Steps:
     """The optimiser's steps, and the way back to the last weights that are known to give a finite loss."""
 
-    def __init__(self, adapted: PeftModel, *, rate: float, planned: int, team: Team) -> None:
-        self.gradients = Gradients(adapted, fits=fits_for(adapted.device), team=team)
+    def __init__(self, tuned: PeftModel, *, rate: float, planned: int, processes: Processes) -> None:
+        self.gradients = Gradients(tuned, fits=fits_for(tuned.device), processes=processes)
         self.losses: list[float] = []
         self.diverged = ""
-        self._weights = [weight for weight in adapted.parameters() if weight.requires_grad]
+        self._weights = [weight for weight in tuned.parameters() if weight.requires_grad]
         self._proven = [weight.detach().clone() for weight in self._weights]
         self._optimiser = torch.optim.AdamW(self._weights, lr=rate, weight_decay=0.0)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._optimiser, lambda step: _warm_cosine(step, planned))

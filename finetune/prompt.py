@@ -1,4 +1,4 @@
-"""A prompt's words (`retrieval.wording`) become token ids; the only place that knows templates and control tokens.
+"""A prompt's words (`retrieval.prompt_text`) become token ids; the only place that knows templates and control tokens.
 
 Training and answering call the same function. Prompt and completion are tokenised apart and joined, so that the border of
 the loss is exact wherever a tokenizer would have merged across it (trl#5213), and the loss is masked by position, because
@@ -18,14 +18,14 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from retrieval.prompt_text import PromptText, intent_prompt_text, prompt_text
 from retrieval.tickets import LabelledTicket
-from retrieval.wording import Wording, intent_wording, wording
 
 # For a base without a chat template: its turns are paragraphs.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
 FEWEST_TICKET_CHARACTERS = 40
 DATE = "26 Jul 2024"  # what Llama's template writes where it cannot tell the date
-Say = Callable[[str, Sequence[LabelledTicket]], Wording]  # ticket and exemplars, best first -> the prompt's words
+Say = Callable[[str, Sequence[LabelledTicket]], PromptText]  # ticket and exemplars, best first -> the prompt's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A ticket ready to be answered: token ids up to `reply:` and how many exemplars found room."""
+    """A ticket ready to be answered: token ids up to `reply:` and how many exemplars found max_new_tokens."""
 
     row_id: str
     ids: tuple[int, ...]
@@ -47,7 +47,7 @@ class Prompt:
 
 
 class NoPrompt(Exception):
-    """A row cannot be written as a prompt for this base: too long for its window, or its text makes control tokens."""
+    """A row cannot be written as a prompt for this base: too long for its max_length, or its text makes control tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,37 +56,39 @@ class PromptWriter:
 
     Attributes:
         tokenizer: of the base.
-        window: tokens that prompt and completion may take together.
+        max_length: tokens that prompt and completion may take together.
         end_id: the token that ends an assistant's turn.
         controls: the added tokens that are not white space, by id; none of them may come from user text.
         exemplar_tickets: whether an exemplar shows the ticket that it answered, too.
     """
 
     tokenizer: PreTrainedTokenizerBase
-    window: int
+    max_length: int
     end_id: int
     controls: dict[int, str]
     exemplar_tickets: bool = False
 
-    def prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, room: int) -> Prompt:
-        """The prompt for a ticket, with `room` tokens of the window left for the reply.
+    def prompt(
+        self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, max_new_tokens: int
+    ) -> Prompt:
+        """The prompt for a ticket, with `max_new_tokens` tokens of the max_length left for the reply.
 
         Args:
             row_id: for messages.
             ticket: the customer's words.
             exemplars: best first; the last of them go when the prompt is too long.
             intent: what the reply is prefilled with.
-            room: tokens to leave free.
+            max_new_tokens: tokens to leave free.
 
         Raises:
             NoPrompt: not even a stump of the ticket fits.
         """
-        say = partial(wording, intent=intent, exemplar_tickets=self.exemplar_tickets)
-        return self._fitted(row_id, ticket, exemplars, say, room)
+        say = partial(prompt_text, intent=intent, exemplar_tickets=self.exemplar_tickets)
+        return self._fitted(row_id, ticket, exemplars, say, max_new_tokens)
 
-    def intent_prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, room: int) -> Prompt:
+    def intent_prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, max_new_tokens: int) -> Prompt:
         """The prompt that asks for a ticket's intent; otherwise like `prompt`."""
-        return self._fitted(row_id, ticket, exemplars, intent_wording, room)
+        return self._fitted(row_id, ticket, exemplars, intent_prompt_text, max_new_tokens)
 
     def name(self, intent: str) -> tuple[int, ...]:
         """An intent's name as the completion of an intent prompt, with the line's end: one name may begin another."""
@@ -96,10 +98,10 @@ class PromptWriter:
         """A training row: the prompt and the reply (the row's own unless another is given), end of turn included.
 
         Raises:
-            NoPrompt: the reply leaves no room for the ticket.
+            NoPrompt: the reply leaves no max_new_tokens for the ticket.
         """
         completion = [*self._plain_ids(f" {reply or row.ideal_reply}"), self.end_id]
-        prompt = self.prompt(row.id, row.text, exemplars, intent=row.intent, room=len(completion))
+        prompt = self.prompt(row.id, row.text, exemplars, intent=row.intent, max_new_tokens=len(completion))
         return Example(row.id, (*prompt.ids, *completion), len(completion))
 
     def sentence(self, row_id: str, text: str) -> Example:
@@ -117,21 +119,21 @@ class PromptWriter:
         """Tokens of a reply with its end."""
         return len(self._plain_ids(f" {reply}")) + 1
 
-    def _fitted(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], say: Say, room: int) -> Prompt:
+    def _fitted(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], say: Say, max_new_tokens: int) -> Prompt:
         for count in range(len(exemplars), -1, -1):
             ids = self._ids(say(ticket, exemplars[:count]))
-            if len(ids) + room <= self.window:
+            if len(ids) + max_new_tokens <= self.max_length:
                 return Prompt(row_id, tuple(ids), count)
         keep = len(ticket)
         while keep > FEWEST_TICKET_CHARACTERS:
-            keep = min(keep * 3 // 4, int(keep * (self.window - room) / len(ids)))
+            keep = min(keep * 3 // 4, int(keep * (self.max_length - max_new_tokens) / len(ids)))
             half = max(keep // 2, 1)
             ids = self._ids(say(f"{ticket[:half]} … {ticket[-half:]}", ()))
-            if len(ids) + room <= self.window:
+            if len(ids) + max_new_tokens <= self.max_length:
                 return Prompt(row_id, tuple(ids), 0)
-        raise NoPrompt(f"row {row_id} leaves no room for its ticket in a window of {self.window} tokens")
+        raise NoPrompt(f"row {row_id} leaves no max_new_tokens for its ticket in a max_length of {self.max_length} tokens")
 
-    def _ids(self, said: Wording) -> list[int]:
+    def _ids(self, said: PromptText) -> list[int]:
         prompt = self._render([{"role": "system", "content": said.system}, {"role": "user", "content": said.user}])
         return prompt + self._plain_ids(said.assistant)
 
@@ -171,11 +173,11 @@ class PromptWriter:
         return text
 
 
-def prompt_writer(tokenizer: PreTrainedTokenizerBase, window: int, *, exemplar_tickets: bool = False) -> PromptWriter:
+def prompt_writer(tokenizer: PreTrainedTokenizerBase, max_length: int, *, exemplar_tickets: bool = False) -> PromptWriter:
     """A writer for this tokenizer: finds its control tokens and the one that ends a turn."""
     added = sorted(tokenizer.added_tokens_decoder.items())
     controls = {number: token.content for number, token in added if token.content.strip(" \n\t▁")}
-    return PromptWriter(tokenizer, window, _end_of_turn(tokenizer, controls), controls, exemplar_tickets)
+    return PromptWriter(tokenizer, max_length, _end_of_turn(tokenizer, controls), controls, exemplar_tickets)
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase, controls: dict[int, str]) -> int:

@@ -1,1 +1,1 @@
-"""Everything that needs no language model: tickets, vectors, votes, exemplars."""
+"""Everything that needs no language model: tickets, vectors, intent_scores, exemplars."""

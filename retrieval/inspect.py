@@ -5,8 +5,9 @@
     python -m retrieval.inspect --weights DIR                                        asks for tickets until an empty line
     python -m retrieval.inspect --weights DIR --val V --map map.png                  a picture of all of them
 
-Shows what `run.py` decided by, from the same code: neighbours with their scores and the words that matched, every view's vote
-and the pool, familiarity, exemplars in prompt order, and the prompt's words. No language model is loaded.
+Shows what `run.py` decided by, from the same code: neighbours with their scores and the words that matched, every scorer's
+score
+and the classifier, in_scope_score, exemplars in prompt order, and the prompt's words. No language model is loaded.
 
 What it does not know: how long the prompt is in a base's tokens, and so whether an exemplar had to go.
 """
@@ -18,23 +19,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
-from retrieval.lookup import Lookup, look_up
+from retrieval.inspect_tables import show_retrieval
+from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.map import NoPlots, Placed, draw_map
-from retrieval.results import lookup_record
-from retrieval.runtime import settle
-from retrieval.show import show_lookup
-from retrieval.store import RunSettings, load_desk, load_settings
+from retrieval.prompt_text import prompt_text
+from retrieval.results import retrieval_record
+from retrieval.retrieve import Retrieval, retrieve
+from retrieval.runtime import configure
+from retrieval.store import RunSettings, load_settings, load_train_set
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
-from retrieval.voting import IntentPool, fit_pool
-from retrieval.wording import wording
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     found = argparse.ArgumentParser(prog="python -m retrieval.inspect", description=(__doc__ or "").splitlines()[0])
-    desk = found.add_mutually_exclusive_group(required=True)
-    desk.add_argument("--train", type=Path, metavar="FILE", help="train rows, as for run.py")
-    desk.add_argument("--weights", type=Path, metavar="DIR", help="weights folder of a finished run")
+    train_set = found.add_mutually_exclusive_group(required=True)
+    train_set.add_argument("--train", type=Path, metavar="FILE", help="train rows, as for run.py")
+    train_set.add_argument("--weights", type=Path, metavar="DIR", help="weights folder of a finished run")
     asked = found.add_mutually_exclusive_group()
     asked.add_argument("--ticket", metavar="TEXT", help="one ticket (without it and --val: asks for tickets)")
     asked.add_argument("--val", type=Path, metavar="FILE", help="tickets, as for run.py")
@@ -74,17 +75,17 @@ def inspect(options: argparse.Namespace) -> None:
         NoPlots: --map without matplotlib.
     """
     rows, tickets, settings = read_input(options)
-    settle()
+    configure()
     encoder = SentenceEncoder(options.encoder or settings.encoder)
-    pool = pool_of(options, rows, encoder, seed=settings.seed)
-    shown: list[Lookup] = []
+    classifier = classifier_of(options, rows, encoder, seed=settings.seed)
+    shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed():
-        found = look_up(pool, batch, encoder.encode([ticket.text for ticket in batch]))
+        found = retrieve(classifier, batch, encoder.encode([ticket.text for ticket in batch]))
         shown += found
-        for lookup in found:
-            print_lookup(lookup, pool, options)
+        for retrieved in found:
+            print_retrieval(retrieved, classifier, options)
     if options.map:
-        save_map(pool, shown, encoder, options.map)
+        save_map(classifier, shown, encoder, options.map)
 
 
 def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], RunSettings]:
@@ -115,13 +116,15 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
     return rows, tickets, settings
 
 
-def pool_of(options: argparse.Namespace, rows: Sequence[LabelledTicket], encoder: Encoder, *, seed: int) -> IntentPool:
-    """The pool as a run makes it; the vectors of a finished run are taken from its folder."""
-    from retrieval.desk import embed_desk
-    from retrieval.names import names_gate
+def classifier_of(
+    options: argparse.Namespace, rows: Sequence[LabelledTicket], encoder: Encoder, *, seed: int
+) -> IntentClassifier:
+    """The classifier as a run makes it; the vectors of a finished run are taken from its folder."""
+    from retrieval.label_names import label_names_gate
+    from retrieval.train_set import embed_train_set
 
-    desk = load_desk(options.weights) if options.weights else embed_desk(rows, encoder)
-    return fit_pool(desk, with_names=names_gate(desk, seed=seed).passed)
+    train_set = load_train_set(options.weights) if options.weights else embed_train_set(rows, encoder)
+    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed)
 
 
 def typed() -> Iterator[tuple[Ticket, ...]]:
@@ -136,24 +139,24 @@ def typed() -> Iterator[tuple[Ticket, ...]]:
         yield (Ticket(f"typed-{number}", line.strip()),)
 
 
-def print_lookup(found: Lookup, pool: IntentPool, options: argparse.Namespace) -> None:
+def print_retrieval(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace) -> None:
     """One ticket, for a reader or a script."""
-    prompt = wording(found.ticket.text, found.exemplars, intent=found.intent) if options.prompt else None
+    prompt = prompt_text(found.ticket.text, found.exemplars, intent=found.intent) if options.prompt else None
     if options.json:
         words = {"prompt": {"system": prompt.system, "user": prompt.user, "assistant": prompt.assistant}} if prompt else {}
-        print(json.dumps(lookup_record(found) | words, ensure_ascii=False))
+        print(json.dumps(retrieval_record(found) | words, ensure_ascii=False))
     else:
-        show_lookup(found, pool.weights, prompt)
+        show_retrieval(found, classifier.weights, prompt)
 
 
-def save_map(pool: IntentPool, found: Sequence[Lookup], encoder: Encoder, path: Path) -> None:
-    """Draws the desk and the tickets."""
-    vectors = encoder.encode([lookup.ticket.text for lookup in found])
+def save_map(classifier: IntentClassifier, found: Sequence[Retrieval], encoder: Encoder, path: Path) -> None:
+    """Draws the train_set and the tickets."""
+    vectors = encoder.encode([retrieved.ticket.text for retrieved in found])
     placed = [
-        Placed(lookup.ticket.id, lookup.intent, vector, tuple(near.row.id for near in lookup.neighbours[:3]))
-        for lookup, vector in zip(found, vectors, strict=True)
+        Placed(retrieved.ticket.id, retrieved.intent, vector, tuple(near.row.id for near in retrieved.neighbours[:3]))
+        for retrieved, vector in zip(found, vectors, strict=True)
     ]
-    draw_map(pool.desk, placed, path, file_format=path.suffix[1:])
+    draw_map(classifier.train_set, placed, path, file_format=path.suffix[1:])
     print(f"the map stands in {path}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""The desk and its new tickets on a plane: which intents lie apart, and where a new ticket fell.
+"""The train_set and its new tickets on a plane: which intents lie apart, and where a new ticket fell.
 
 Train rows are dots, new tickets crosses, coloured by intent, with thin lines from a new ticket to its neighbours. The plane is
 t-SNE's (van der Maaten and Hinton 2008) with its start from the principal components and one seed, so the same rows give the
@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.desk import Desk
 from retrieval.encoder import Vectors
+from retrieval.train_set import TrainSet
 
 FEWEST_FOR_TSNE = 5
-PERPLEXITY = 12.0  # about as many neighbours as a desk of thirty rows can show
+PERPLEXITY = 12.0  # about as many neighbours as a train_set of thirty rows can show
 MOST_LINES = 200  # new tickets beyond which lines would cover everything
 MOST_NAMED = 24  # intents beyond which names would cover everything
 MARKERS = "osD^vP*X"
@@ -49,11 +49,11 @@ class NoPlots(Exception):
     """matplotlib is not installed; the message says how to get it."""
 
 
-def draw_map(desk: Desk, placed: Sequence[Placed], target: Path | BinaryIO, *, file_format: str = "png") -> None:
+def draw_map(train_set: TrainSet, placed: Sequence[Placed], target: Path | BinaryIO, *, file_format: str = "png") -> None:
     """Draws the map.
 
     Args:
-        desk: the train rows.
+        train_set: the train rows.
         placed: the new tickets.
         target: a file, or where to write its bytes.
         file_format: png or svg.
@@ -62,17 +62,17 @@ def draw_map(desk: Desk, placed: Sequence[Placed], target: Path | BinaryIO, *, f
         NoPlots: matplotlib is missing.
     """
     figure, axes = _paper()
-    points = plane(np.concatenate([desk.tickets, *(ticket.vector[None] for ticket in placed)]))  # (n + m, 2)
-    rows, fresh = points[: len(desk.rows)], points[len(desk.rows) :]
-    looks = _looks(desk)
-    _draw_lines(axes, desk, placed, rows, fresh)
-    for c, intent in enumerate(desk.intents):
+    points = plane(np.concatenate([train_set.tickets, *(ticket.vector[None] for ticket in placed)]))  # (n + m, 2)
+    rows, fresh = points[: len(train_set.rows)], points[len(train_set.rows) :]
+    looks = _looks(train_set)
+    _draw_lines(axes, train_set, placed, rows, fresh)
+    for c, intent in enumerate(train_set.intents):
         colour, marker = looks[intent]
-        own = rows[desk.intent_of == c]
+        own = rows[train_set.intent_of == c]
         axes.scatter(own[:, 0], own[:, 1], s=46, color=colour, marker=marker, label=intent, edgecolors="white", zorder=3)
     for ticket, point in zip(placed, fresh, strict=True):
         axes.scatter(*point, s=44, color=looks[ticket.intent][0], marker="x", linewidths=2, zorder=4)
-    _name_things(axes, desk, placed, rows, fresh)
+    _name_things(axes, train_set, placed, rows, fresh)
     drawn = BytesIO()
     undated = {"Date": None} if file_format == "svg" else None  # the same rows give the same bytes
     figure.savefig(drawn, format=file_format, dpi=110, bbox_inches="tight", metadata=undated)
@@ -113,30 +113,30 @@ def _paper() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _looks(desk: Desk) -> dict[str, tuple[Any, str]]:
+def _looks(train_set: TrainSet) -> dict[str, tuple[Any, str]]:
     """A colour and a marker for each intent; ten colours come round again with another marker."""
     from matplotlib import colormaps
 
     colours: Any = colormaps["tab10"](range(10))
     return {
         intent: (colours[c % len(colours)], MARKERS[(c // len(colours)) % len(MARKERS)])
-        for c, intent in enumerate(desk.intents)
+        for c, intent in enumerate(train_set.intents)
     }
 
 
-def _draw_lines(axes: Any, desk: Desk, placed: Sequence[Placed], rows: Points, fresh: Points) -> None:
+def _draw_lines(axes: Any, train_set: TrainSet, placed: Sequence[Placed], rows: Points, fresh: Points) -> None:
     if len(placed) > MOST_LINES:
         return
-    number = {row.id: i for i, row in enumerate(desk.rows)}
+    number = {row.id: i for i, row in enumerate(train_set.rows)}
     for ticket, point in zip(placed, fresh, strict=True):
         for rank, row_id in enumerate(name for name in ticket.neighbours if name in number):
             ends = np.stack([point, rows[number[row_id]]])
             axes.plot(ends[:, 0], ends[:, 1], color="0.45", linewidth=1.2 / (1 + rank), alpha=0.6, zorder=1)
 
 
-def _name_things(axes: Any, desk: Desk, placed: Sequence[Placed], rows: Points, fresh: Points) -> None:
+def _name_things(axes: Any, train_set: TrainSet, placed: Sequence[Placed], rows: Points, fresh: Points) -> None:
     """Names of intents in a legend, ids of new tickets beside their crosses while there are few."""
-    if len(desk.intents) <= MOST_NAMED:
+    if len(train_set.intents) <= MOST_NAMED:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     if len(placed) > MOST_NAMED:
         return

@@ -1,7 +1,7 @@
 """The answers of a run in the three forms in which they are written.
 
     results.json       what the run was asked for: training figures, one prediction per ticket
-    predictions.jsonl  why: neighbours, votes, exemplars, source of the reply, findings of the check
+    predictions.jsonl  why: neighbours, intent_scores, exemplars, source of the reply, findings of the check
     run.json           the record: settings, versions, hashes, gates, timings, warnings
 
 What it does not know: how the answers came about.
@@ -16,8 +16,8 @@ from typing import Any
 
 from retrieval.files import sha256
 from retrieval.index import DECIMALS
-from retrieval.lookup import IntentVote, Lookup, Neighbour
-from retrieval.reply import Reply
+from retrieval.replies import Reply
+from retrieval.retrieve import IntentVote, Neighbour, Retrieval
 
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "rank-bm25", "numpy"),
@@ -30,28 +30,28 @@ class Answer:
     """A ticket's answer with everything that explains it.
 
     Attributes:
-        lookup: what retrieval found.
+        retrieved: what retrieval found.
         reply: the reply and its source.
         latency_ms: retrieval and writing, its share of its batches.
     """
 
-    lookup: Lookup
+    retrieved: Retrieval
     reply: Reply
     latency_ms: float
 
     def prediction(self) -> dict[str, Any]:
         """Its entry in results.json."""
         return {
-            "id": self.lookup.ticket.id,
+            "id": self.retrieved.ticket.id,
             "prediction": self.reply.text,
-            "predicted_intent": self.lookup.intent,
+            "predicted_intent": self.retrieved.intent,
             "latency_ms": round(self.latency_ms, 2),
             "tokens_used": self.reply.tokens,
         }
 
     def explanation(self) -> dict[str, Any]:
         """Its line in predictions.jsonl."""
-        return lookup_record(self.lookup) | {
+        return retrieval_record(self.retrieved) | {
             "prediction": self.reply.text,
             "source": self.reply.source,
             "findings": list(self.reply.findings),
@@ -59,28 +59,33 @@ class Answer:
         }
 
 
-def lookup_record(found: Lookup) -> dict[str, Any]:
+def retrieval_record(found: Retrieval) -> dict[str, Any]:
     """All that retrieval says about a ticket, for a JSON file."""
     return {
         "id": found.ticket.id,
         "ticket": found.ticket.text,
         "predicted_intent": found.intent,
         "confidence": _short(found.confidence),
-        "familiarity": _short(found.familiarity),
-        "unfamiliar": found.unfamiliar,
-        "votes": [_vote_record(vote) for vote in found.votes],
+        "in_scope_score": _short(found.in_scope_score),
+        "out_of_scope": found.out_of_scope,
+        "intent_scores": [_vote_record(score) for score in found.intent_scores],
         "neighbours": [_neighbour_record(neighbour) for neighbour in found.neighbours],
         "exemplars": [row.id for row in found.exemplars],
     }
 
 
-def _vote_record(vote: IntentVote) -> dict[str, Any]:
-    heard = {} if vote.opinion is None else {"model": _short(vote.opinion)}
-    return {"intent": vote.intent, "probability": _short(vote.probability), **_shortened(vote.views), **heard}
+def _vote_record(score: IntentVote) -> dict[str, Any]:
+    heard = {} if score.lm_score is None else {"model": _short(score.lm_score)}
+    return {"intent": score.intent, "probability": _short(score.probability), **_shortened(score.scorers), **heard}
 
 
 def _neighbour_record(near: Neighbour) -> dict[str, Any]:
-    scores = {"cosine": near.cosine, "reply_cosine": near.reply_cosine, "bm25": near.bm25, "worth": near.worth}
+    scores = {
+        "cosine": near.cosine,
+        "reply_cosine": near.reply_cosine,
+        "bm25": near.bm25,
+        "exemplar_score": near.exemplar_score,
+    }
     return {"id": near.row.id, "intent": near.row.intent, **_shortened(scores), "shared_words": list(near.shared)}
 
 

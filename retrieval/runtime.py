@@ -19,7 +19,7 @@ class WorkerLost(Exception):
     """Another process of this run is gone or does not answer; the message is one sentence for the user."""
 
 
-def settle() -> int:
+def configure() -> int:
     """Sets the switches; returns the number of threads."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,7 +1,7 @@
 """The retrieval part of a weights folder: rows, vectors, FAISS index. Saved by a run, loaded by whoever looks into one.
 
-    desk.jsonl         the train rows as they were given
-    desk.safetensors   the vectors of tickets, replies and intent names
+    train_set.jsonl         the train rows as they were given
+    train_set.safetensors   the vectors of tickets, replies and intent names
     tickets.faiss      the index over the centred ticket vectors
 
 What it does not know: the adapter and the record of the run, which lie beside these.
@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from retrieval.desk import Desk
 from retrieval.encoder import guarded
 from retrieval.files import share, write_jsonl
 from retrieval.index import VectorIndex
 from retrieval.tickets import InputProblems, read_train
+from retrieval.train_set import TrainSet
 
-ROWS, VECTORS, INDEX, RECORD = "desk.jsonl", "desk.safetensors", "tickets.faiss", "run.json"
+ROWS, VECTORS, INDEX, RECORD = "train_set.jsonl", "train_set.safetensors", "tickets.faiss", "run.json"
 PARTS = ("tickets", "replies", "names")  # of the vectors
 
 
@@ -32,17 +32,17 @@ class RunSettings:
     seed: int = 0
 
 
-def save_desk(desk: Desk, index: VectorIndex, folder: Path) -> None:
+def save_train_set(train_set: TrainSet, index: VectorIndex, folder: Path) -> None:
     """Writes rows, vectors and index."""
-    rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in desk.rows)
+    rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in train_set.rows)
     write_jsonl(folder / ROWS, rows)
-    save_file({"tickets": desk.tickets, "replies": desk.replies, "names": desk.names}, folder / VECTORS)
+    save_file({"tickets": train_set.tickets, "replies": train_set.replies, "names": train_set.names}, folder / VECTORS)
     share(folder / VECTORS)
     index.save(folder / INDEX)
 
 
-def load_desk(folder: Path) -> Desk:
-    """Reads a desk back.
+def load_train_set(folder: Path) -> TrainSet:
+    """Reads a train_set back.
 
     Raises:
         InputProblems: the folder is not one that a run wrote.
@@ -63,7 +63,7 @@ def load_desk(folder: Path) -> Desk:
         raise InputProblems([f"{folder}: found {VECTORS} and {ROWS} of different runs, expected a folder as run.py left it"])
     number = {intent: c for c, intent in enumerate(intents)}
     intent_of = np.array([number[row.intent] for row in rows], dtype=np.int64)
-    return Desk(rows, intents, intent_of, vectors["tickets"], vectors["replies"], vectors["names"])
+    return TrainSet(rows, intents, intent_of, vectors["tickets"], vectors["replies"], vectors["names"])
 
 
 def load_settings(folder: Path) -> tuple[RunSettings, list[str]]:

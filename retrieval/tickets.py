@@ -3,7 +3,8 @@
 One file is read whole and every problem in it is collected, each as `file:line: found ..., expected ...`, so that a user
 mends a file once and not once per line. Nothing here knows about vectors or models, and nothing here prints.
 
-What it does not know: whether two differently worded tickets mean the same (see `desk.near_duplicates`), and which language
+What it does not know: whether two differently worded tickets mean the same (see `train_set.near_duplicates`), and which
+language
 a ticket is written in.
 """
 
@@ -28,7 +29,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class LabelledTicket:
-    """A train row: a ticket with its intent and the reply the desk wants."""
+    """A train row: a ticket with its intent and the reply the train_set wants."""
 
     id: str
     text: str
@@ -135,7 +136,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def doubts(train: Sequence[LabelledTicket], val: Sequence[Ticket]) -> list[str]:
+def input_warnings(train: Sequence[LabelledTicket], val: Sequence[Ticket]) -> list[str]:
     """What is odd about good input, a sentence each: the run goes on, and the user should know."""
     both = sorted({row.id for row in train} & {row.id for row in val})
     found = [f"{len(both)} id(s) stand in both files, first {shown(both[0])}"] if both else []

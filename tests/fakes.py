@@ -1,4 +1,4 @@
-"""Tiny stand-ins: a hash encoder, a two-layer random Llama with a word tokenizer, a desk of a few rows."""
+"""Tiny stand-ins: a hash encoder, a two-layer random Llama with a word tokenizer, a train_set of a few rows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from finetune.base_model import BaseModel
-from retrieval.desk import Desk, embed_desk
 from retrieval.encoder import Vectors
 from retrieval.tickets import LabelledTicket
+from retrieval.train_set import TrainSet, embed_train_set
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -46,7 +46,7 @@ def row(number: int, text: str, intent: str, reply: str) -> LabelledTicket:
 
 
 ROWS = (
-    row(1, "do guests need a seat", "billing.seat", "Guests need no seat on any plan."),
+    row(1, "do guests need a seat", "billing.seat", "Guests need no seat on any config."),
     row(2, "how much is one more seat", "billing.seat", "One more seat is $12 a month."),
     row(3, "rotate my api token", "api.token", "Press Rotate under Settings → API; the old token works for 24 hours."),
     row(4, "my token leaked", "api.token", "Press Revoke under Settings → API at once."),
@@ -55,8 +55,8 @@ ROWS = (
 )
 
 
-def desk(rows: Sequence[LabelledTicket] = ROWS) -> Desk:
-    return embed_desk(rows, HashEncoder())
+def train_set(rows: Sequence[LabelledTicket] = ROWS) -> TrainSet:
+    return embed_train_set(rows, HashEncoder())
 
 
 def tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
@@ -73,7 +73,7 @@ def tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:
     return found
 
 
-def base(template: str | None = CHATML, *, window: int = 1024) -> BaseModel:
+def base(template: str | None = CHATML, *, max_length: int = 1024) -> BaseModel:
     """Two layers of random Llama over bytes."""
     words = tokenizer(template)
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def base(template: str | None = CHATML, *, window: int = 1024) -> BaseModel:
         bos_token_id=None,
     )
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    return BaseModel("tiny", "tiny", None, "sha256:0", window, model.num_parameters(), model, words)
+    return BaseModel("tiny", "tiny", None, "sha256:0", max_length, model.num_parameters(), model, words)
 
 
 def save_base(folder: Path) -> Path:

@@ -34,10 +34,10 @@ def run_sample(folder: Path, **environment: str) -> RealRun:
     order = sorted(rows, key=lambda row: row["intent"])[:TRAIN_ROWS]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in order))
     (folder / "val.jsonl").write_text("".join(f"{line}\n" for line in val.read_text().splitlines()[:VAL_ROWS]))
-    places = ["--train", folder / "train.jsonl", "--val", folder / "val.jsonl"]
-    places += ["--weights", folder / "weights", "--output", folder / "results.json"]
+    paths = ["--train", folder / "train.jsonl", "--val", folder / "val.jsonl"]
+    paths += ["--weights", folder / "weights", "--output", folder / "results.json"]
     done = subprocess.run(
-        [sys.executable, "run.py", *map(str, places)],
+        [sys.executable, "run.py", *map(str, paths)],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
@@ -70,15 +70,15 @@ def test_the_adapter_was_trained_and_its_losses_are_in_the_record(real: RealRun)
 
 
 def test_every_gate_says_what_it_decided_and_on_what(real: RealRun) -> None:
-    assert [gate["name"] for gate in real.record["gates"]] == ["intent names", "adapter scale", "intent view", "replies"]
+    assert [gate["name"] for gate in real.record["gates"]] == ["intent names", "adapter scale", "intent scorer", "replies"]
     assert all(gate["decision"] and gate["why"] for gate in real.record["gates"])
 
 
 def test_every_answer_is_explained(real: RealRun) -> None:
-    train_ids = {json.loads(line)["id"] for line in (real.folder / "weights" / "desk.jsonl").read_text().splitlines()}
+    train_ids = {json.loads(line)["id"] for line in (real.folder / "weights" / "train_set.jsonl").read_text().splitlines()}
     for row, prediction in zip(real.explanations, real.result["predictions"], strict=True):
         assert row["prediction"] == prediction["prediction"]
-        assert row["votes"][0]["intent"] == prediction["predicted_intent"]
+        assert row["intent_scores"][0]["intent"] == prediction["predicted_intent"]
         assert {*row["exemplars"], *(neighbour["id"] for neighbour in row["neighbours"])} <= train_ids
         assert row["source"] in {"copied", "generated", "replaced"}
         assert (row["source"] == "copied") == (prediction["tokens_used"] == 0)
@@ -91,8 +91,8 @@ def test_the_saved_adapter_changes_the_base_that_its_config_names(real: RealRun)
     assert config["lora_alpha"] == 32 * real.record["scale"] > 0
     ids = torch.tensor([base.tokenizer.encode("Guests don't consume a seat")])
     plain = base.model(ids).logits
-    adapted = PeftModel.from_pretrained(base.model, real.folder / "weights")
-    assert not torch.allclose(adapted(ids).logits, plain)
+    tuned = PeftModel.from_pretrained(base.model, real.folder / "weights")
+    assert not torch.allclose(tuned(ids).logits, plain)
 
 
 def test_trap_8_without_network_the_same_run_gives_the_same_bytes(real: RealRun, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_one_train_row_and_no_language_model(folder: Path) -> None:
     record = json.loads((folder / "weights" / "run.json").read_text())
     assert record["deterministic"] is True
     assert record["encoder"]["digest"].startswith("sha256:")
-    assert set(record["sha256"]) == {"desk.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl"}
+    assert set(record["sha256"]) == {"train_set.jsonl", "train_set.safetensors", "tickets.faiss", "predictions.jsonl"}
 
 
 def test_all_problems_are_said_at_once_with_status_2_and_nothing_is_written(
@@ -163,7 +163,7 @@ def test_auto_without_an_installed_base_ends_at_retrieval_alone_with_the_reason(
 def test_retrieval_alone_loads_nothing_of_the_language_model(folder: Path) -> None:
     code = f"import sys, run; run.main({arguments(folder)!r}); print([n for n in sys.modules if n.startswith('finetune.')])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['finetune.base_choice']"
+    assert done.stdout.strip() == "['finetune.base_names']"
 
 
 def test_a_folder_as_base_trains_saves_and_loads_again(folder: Path) -> None:

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from evaluation.desks import Trial, draw, prepare
 from evaluation.labels import Label
 from evaluation.outcomes import compare, figure
 from evaluation.remembering import RememberingEncoder
-from evaluation.switched import Answered, adapter_of, answer_all, as_drafted, pool_of, writes
-from evaluation.systems import FULL, RETRIEVAL, WRITING, System, plan_of
-from finetune.lessons import LessonPlan
+from evaluation.splits import Split, draw, prepare
+from evaluation.switched import Answered, adapter_of, answer_all, as_drafted, classifier_of, writes
+from evaluation.systems import FULL, RETRIEVAL, WRITING, System, config_of
+from finetune.training_data import TrainingConfig
 from retrieval.gate import Gate
-from retrieval.reply import Question, Reply
+from retrieval.replies import Question, Reply
 from retrieval.tickets import Ticket
 from tests.fakes import ROWS, HashEncoder, base, row
 
@@ -21,7 +21,7 @@ BY_NAME = {system.name.strip(): system for system in (*RETRIEVAL, *WRITING)}
 ALWAYS = BY_NAME["reply gate off: always generate"]
 
 
-def tiny_desk(rows: Sequence[Any] = ROWS) -> Trial:
+def tiny_desk(rows: Sequence[Any] = ROWS) -> Split:
     tickets = [Ticket("v1", "do guests need seats"), Ticket("v2", "the token leaked")]
     labels = [
         Label("v1", ("billing.seat",), ROWS[0].ideal_reply, (), ()),
@@ -33,47 +33,47 @@ def tiny_desk(rows: Sequence[Any] = ROWS) -> Trial:
 @pytest.fixture
 def prompts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Every prompt that is written: the kind of model that gets it, and its text."""
-    from finetune import replies
+    from finetune import reply_writer
 
     seen: list[tuple[str, str]] = []
-    plain = replies.generate
+    plain = reply_writer.generate
 
     def spied(model: Any, tiny: Any, found: Any, **options: Any) -> Any:
         seen.extend((type(model).__name__, tiny.tokenizer.decode(prompt.ids)) for prompt in found)
-        return plain(model, tiny, found, **options | {"room": 4})
+        return plain(model, tiny, found, **options | {"max_new_tokens": 4})
 
-    monkeypatch.setattr(replies, "generate", spied)
+    monkeypatch.setattr(reply_writer, "generate", spied)
     return seen
 
 
-@pytest.mark.parametrize("view", ["neighbours", "regression", "replies", "lexical"])
-def test_a_view_that_is_off_has_no_say(view: str) -> None:
-    name = {"neighbours": "neighbour vote", "regression": "regression", "replies": "reply view", "lexical": "BM25"}[view]
+@pytest.mark.parametrize("scorer", ["neighbours", "regression", "replies", "lexical"])
+def test_a_view_that_is_off_has_no_say(scorer: str) -> None:
+    name = {"neighbours": "neighbour score", "regression": "regression", "replies": "reply scorer", "lexical": "BM25"}[scorer]
     weights = BY_NAME[f"without {name}"].weights
-    assert getattr(weights, view) == 0
-    votes = pool_of(tiny_desk(), BY_NAME[f"without {name}"], seed=0).vote(
+    assert getattr(weights, scorer) == 0
+    intent_scores = classifier_of(tiny_desk(), BY_NAME[f"without {name}"], seed=0).score(
         tiny_desk().vectors, ["do guests need seats", "the token leaked"]
     )
-    turned = replace(votes.views, **{view: -getattr(votes.views, view)})
-    assert turned.pooled(weights).tolist() == votes.log_probabilities.tolist()
-    assert turned.pooled(BY_NAME[FULL].weights).tolist() != votes.views.pooled(BY_NAME[FULL].weights).tolist()
+    turned = replace(intent_scores.scorers, **{scorer: -getattr(intent_scores.scorers, scorer)})
+    assert turned.combined(weights).tolist() == intent_scores.log_probabilities.tolist()
+    assert turned.combined(BY_NAME[FULL].weights).tolist() != intent_scores.scorers.combined(BY_NAME[FULL].weights).tolist()
 
 
 def test_names_that_are_off_are_ignored_and_a_gate_that_is_off_lets_them_in() -> None:
-    desk = tiny_desk([replace(found, intent=f"class_{i % 3}") for i, found in enumerate(ROWS)])
-    assert pool_of(desk, BY_NAME["names gate off: names always"], seed=0).with_names
-    assert not pool_of(desk, BY_NAME[FULL], seed=0).with_names, "names that mean nothing do not pass the gate"
-    assert not pool_of(tiny_desk(), BY_NAME["without intent names"], seed=0).with_names
+    train_set = tiny_desk([replace(found, intent=f"class_{i % 3}") for i, found in enumerate(ROWS)])
+    assert classifier_of(train_set, BY_NAME["names gate off: names always"], seed=0).with_names
+    assert not classifier_of(train_set, BY_NAME[FULL], seed=0).with_names, "names that mean nothing do not pass the gate"
+    assert not classifier_of(tiny_desk(), BY_NAME["without intent names"], seed=0).with_names
 
 
 def test_the_neighbour_vote_alone_is_that() -> None:
-    alone = BY_NAME["neighbour vote alone"]
+    alone = BY_NAME["neighbour score alone"]
     assert (alone.weights.regression, alone.weights.replies, alone.weights.lexical, alone.names) == (0, 0, 0, "never")
     assert alone.weights.neighbours > 0
 
 
 def test_half_of_the_rows_are_half_and_cover_every_intent() -> None:
-    kept = pool_of(tiny_desk(), BY_NAME["half of the rows, the most representative"], seed=0).desk
+    kept = classifier_of(tiny_desk(), BY_NAME["half of the rows, the most representative"], seed=0).train_set
     assert len(kept.rows) == len(ROWS) // 2
     assert {found.intent for found in kept.rows} == {found.intent for found in ROWS}
 
@@ -111,7 +111,7 @@ def test_training_without_exemplars_has_none_in_its_lessons(monkeypatch: pytest.
         assert type(model).__name__ == "PeftModelForCausalLM"
     assert len(seen) == 2 * len(ROWS)
     assert not any("Stored replies:" in text for text in seen)
-    assert plan_of("full", LessonPlan()) == LessonPlan()
+    assert config_of("full", TrainingConfig()) == TrainingConfig()
 
 
 def test_without_lora_the_base_itself_writes(prompts: list[tuple[str, str]]) -> None:
@@ -168,11 +168,11 @@ def test_without_a_base_everything_is_copied() -> None:
 
 
 def test_differences_are_paired_with_the_reference_and_have_its_sign() -> None:
-    desk, full, worse = tiny_desk(), System(FULL), System("worse")
-    good = tuple(Reply(label.ideal_reply, "copied") for label in desk.labels)
-    bad = tuple(Reply("Nothing of this.", "copied") for _ in desk.labels)
+    train_set, full, worse = tiny_desk(), System(FULL), System("worse")
+    good = tuple(Reply(label.ideal_reply, "copied") for label in train_set.labels)
+    bad = tuple(Reply("Nothing of this.", "copied") for _ in train_set.labels)
     answered = [Answered(full, ("billing.seat", "api.token"), good), Answered(worse, ("billing.seat", "billing.seat"), bad)]
-    first, second = compare([(desk, answered)], HashEncoder(), seed=0)
+    first, second = compare([(train_set, answered)], HashEncoder(), seed=0)
     assert (first.intents.mean, first.intents.difference, first.quality.difference) == (1.0, 0.0, 0.0)
     assert (second.intents.mean, second.intents.difference) == (0.5, -0.5)
     assert second.quality.high < 0

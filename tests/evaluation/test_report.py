@@ -95,8 +95,8 @@ def said(capsys: pytest.CaptureFixture[str], status: int, chosen: list[str]) -> 
 
 
 def test_all_problems_are_said_at_once(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    places = {"weights": tmp_path / "none", "results": tmp_path / "r.json", "labels": tmp_path / "l.jsonl"}
-    problems = said(capsys, 2, options(finished, tmp_path / "no" / "page.html", **places))
+    paths = {"weights": tmp_path / "none", "results": tmp_path / "r.json", "labels": tmp_path / "l.jsonl"}
+    problems = said(capsys, 2, options(finished, tmp_path / "no" / "page.html", **paths))
     for piece in (
         "run.json: cannot be read",
         "predictions.jsonl: cannot",

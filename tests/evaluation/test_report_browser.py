@@ -84,7 +84,7 @@ def test_a_row_opens_by_mouse_and_by_keyboard_to_all_that_explains_it(page: "syn
     text = row.locator(".inside").inner_text()
     for piece in (
         "Neighbours",
-        "Votes",
+        "IntentScores",
         "Exemplars",
         "Reply, copied",
         "Difference to the ideal reply",
@@ -110,7 +110,7 @@ def test_a_phone_needs_no_sideways_scrolling(page: "sync_api.Page") -> None:
 
 def test_print_shows_every_row_open_and_no_controls(page: "sync_api.Page") -> None:
     page.emulate_media(media="print")
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.evaluate("max_length.dispatchEvent(new Event('beforeprint'))")
     assert all(row.is_visible() for row in page.locator(".inside").all())
     assert not page.locator("#search").is_visible()
     assert page.pdf().startswith(b"%PDF")

@@ -2,16 +2,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from evaluation.scale import INTENTS, Cost, _show, made, made_desk, main, measure
-from retrieval.voting import fit_pool
+from evaluation.scale import INTENTS, Cost, _show, made, made_train_set, main, measure
+from retrieval.intent_classifier import fit_classifier
 
 
 def test_a_made_desk_can_be_told_apart_and_is_the_same_every_time() -> None:
-    desk, again = made_desk(2 * INTENTS), made_desk(2 * INTENTS)
-    assert (desk.rows, desk.tickets.tolist()) == (again.rows, again.tickets.tolist())
+    train_set, again = made_train_set(2 * INTENTS), made_train_set(2 * INTENTS)
+    assert (train_set.rows, train_set.tickets.tolist()) == (again.rows, again.tickets.tolist())
     texts, intents, encoder = made(20, seed=2)
-    votes = fit_pool(desk, with_names=False).vote(encoder.encode(texts), texts)
-    right = [desk.intents[w] == f"topic.{c}" for w, c in zip(votes.winners, intents, strict=True)]
+    intent_scores = fit_classifier(train_set, with_names=False).score(encoder.encode(texts), texts)
+    right = [train_set.intents[w] == f"topic.{c}" for w, c in zip(intent_scores.winners, intents, strict=True)]
     assert sum(right) > 10, "rows of an intent lie together"
 
 

@@ -162,7 +162,7 @@ def test_a_disk_that_is_too_small_is_named_with_what_is_needed(hub: Hub, monkeyp
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9, 9, fetch.GIB // 2))
     found = refusal()
     assert "found 0.5 GiB free in " in found
-    assert "needed 1.0 GiB: make room, or set HF_HOME" in found
+    assert "needed 1.0 GiB: make max_new_tokens, or set HF_HOME" in found
     assert hub.fetched() == []
 
 
@@ -253,7 +253,7 @@ def test_a_run_that_is_killed_takes_its_download_along(hub: Hub, tmp_path: Path)
     ("state", "left_s", "hopeless"),
     [
         (Progress(done=10, total=100, spent_s=20.0), 100.0, True),  # 180 s more
-        (Progress(done=10, total=100, spent_s=20.0), 170.0, False),  # nearly: a rate may rise
+        (Progress(done=10, total=100, spent_s=20.0), 170.0, False),  # nearly: a rate may increase
         (Progress(done=10, total=100, spent_s=5.0), 1.0, False),  # not measured long enough
         (Progress(done=0, total=100, spent_s=21.0), 1e6, True),  # nothing comes
         (Progress(done=0, total=0, spent_s=21.0), 1.0, False),  # the hub tells no sizes

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from finetune import generate as generating
+from finetune.distributed import SINGLE_PROCESS
 from finetune.generate import generate
 from finetune.gradients import Gradients, completion_losses, summed_loss
 from finetune.lora import NoAdapter, attach, tune
 from finetune.memory import CPU_FITS, GPU_FITS, Fit, OutOfMemory, fits_for, is_out_of_memory
 from finetune.prompt import Example, prompt_writer
-from finetune.team import ALONE
 from tests.fakes import ROWS, base
 
 SHORT_OF_MEMORY = (
@@ -22,14 +22,14 @@ SHORT_OF_MEMORY = (
 
 def examples() -> list[Example]:
     tiny = base()
-    return [prompt_writer(tiny.tokenizer, tiny.window).example(row, ROWS[: i % 3]) for i, row in enumerate(ROWS)]
+    return [prompt_writer(tiny.tokenizer, tiny.max_length).example(row, ROWS[: i % 3]) for i, row in enumerate(ROWS)]
 
 
 def gradients_of(fit: Fit) -> tuple[float, list[torch.Tensor]]:
-    adapted = attach(base(), seed=0)
-    adapted.train()
-    loss = Gradients(adapted, fits=[fit], team=ALONE).of(examples()[:4])
-    return loss, [p.grad for p in adapted.parameters() if p.grad is not None]
+    tuned = attach(base(), seed=0)
+    tuned.train()
+    loss = Gradients(tuned, fits=[fit], processes=SINGLE_PROCESS).of(examples()[:4])
+    return loss, [p.grad for p in tuned.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize("fit", [Fit(4), Fit(2)])
@@ -69,9 +69,9 @@ class ShortOfMemory:
 
 
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch() -> None:
-    adapted = attach(base(), seed=0)
-    short = ShortOfMemory(adapted, most=1)
-    found = Gradients(adapted, fits=GPU_FITS, team=ALONE)
+    tuned = attach(base(), seed=0)
+    short = ShortOfMemory(tuned, most=1)
+    found = Gradients(tuned, fits=GPU_FITS, processes=SINGLE_PROCESS)
     loss = found.of(examples()[:4])
     assert short.tried == [4, 2, 1, 1, 1, 1]
     assert (found.fit, found.step_downs) == (Fit(1), 2)
@@ -79,36 +79,36 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch() -> None:
 
 
 def test_after_single_rows_activations_are_recomputed() -> None:
-    adapted = attach(base(), seed=0)
-    ShortOfMemory(adapted, most=1, recompute=True)
-    found = Gradients(adapted, fits=GPU_FITS, team=ALONE)
+    tuned = attach(base(), seed=0)
+    ShortOfMemory(tuned, most=1, recompute=True)
+    found = Gradients(tuned, fits=GPU_FITS, processes=SINGLE_PROCESS)
     found.of(examples()[:4])
     assert (found.fit, found.step_downs) == (Fit(1, recompute=True), 3)
 
 
 def test_recomputed_activations_give_the_same_gradients() -> None:
-    adapted = attach(base(), seed=0)
-    adapted.train()
-    adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    loss = Gradients(adapted, fits=[Fit(1, recompute=True)], team=ALONE).of(examples()[:4])
+    tuned = attach(base(), seed=0)
+    tuned.train()
+    tuned.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    loss = Gradients(tuned, fits=[Fit(1, recompute=True)], processes=SINGLE_PROCESS).of(examples()[:4])
     plain_loss, plain = gradients_of(Fit(1))
     assert loss == pytest.approx(plain_loss)
-    found = [p.grad for p in adapted.parameters() if p.grad is not None]
+    found = [p.grad for p in tuned.parameters() if p.grad is not None]
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, plain, strict=True))
 
 
 def test_when_nothing_is_small_enough_the_row_is_named_by_its_length() -> None:
-    adapted = attach(base(), seed=0)
-    ShortOfMemory(adapted, most=0)
+    tuned = attach(base(), seed=0)
+    ShortOfMemory(tuned, most=0)
     with pytest.raises(OutOfMemory, match=r"a row of \d+ tokens does not fit"):
-        tune(adapted, [examples()], rate=1e-2, seed=0)
+        tune(tuned, [examples()], rate=1e-2, seed=0)
 
 
 def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
-    adapted = attach(base(), seed=0)
-    adapted.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
+    tuned = attach(base(), seed=0)
+    tuned.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
-        tune(adapted, [examples()], rate=1e-2, seed=0)
+        tune(tuned, [examples()], rate=1e-2, seed=0)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("shapes differ"))
@@ -121,13 +121,13 @@ def test_a_cpu_starts_with_single_rows_and_a_gpu_with_whole_batches() -> None:
 
 def test_the_batch_with_the_longest_row_comes_first() -> None:
     seen: list[int] = []
-    adapted = attach(base(), seed=0)
-    adapted.register_forward_pre_hook(lambda _, a, o: seen.append(o["input_ids"].shape[1]), with_kwargs=True)
-    tune(adapted, [examples()] * 2, rate=1e-3, seed=0)
+    tuned = attach(base(), seed=0)
+    tuned.register_forward_pre_hook(lambda _, a, o: seen.append(o["input_ids"].shape[1]), with_kwargs=True)
+    tune(tuned, [examples()] * 2, rate=1e-3, seed=0)
     assert max(seen[:4]) == max(len(example.ids) for example in examples())
 
 
-def nan_at(adapted: torch.nn.Module, call: int) -> None:
+def nan_at(tuned: torch.nn.Module, call: int) -> None:
     """Makes the logits of one forward pass NaN."""
     calls: list[int] = []
 
@@ -136,7 +136,7 @@ def nan_at(adapted: torch.nn.Module, call: int) -> None:
         if len(calls) == call:
             found.logits.data.fill_(math.nan)
 
-    adapted.register_forward_hook(poison)
+    tuned.register_forward_hook(poison)
 
 
 def test_a_loss_that_is_not_finite_falls_back_to_the_last_adapter_that_is_known_to_be_good() -> None:
@@ -152,16 +152,16 @@ def test_a_loss_that_is_not_finite_falls_back_to_the_last_adapter_that_is_known_
 
 
 def test_a_loss_that_is_not_finite_at_once_keeps_no_adapter() -> None:
-    adapted = attach(base(), seed=0)
-    nan_at(adapted, 1)
+    tuned = attach(base(), seed=0)
+    nan_at(tuned, 1)
     with pytest.raises(NoAdapter, match="the loss of step 1 is nan"):
-        tune(adapted, [examples()], rate=1e-2, seed=0)
+        tune(tuned, [examples()], rate=1e-2, seed=0)
 
 
 def test_out_of_memory_while_writing_halves_the_batch_and_every_prompt_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = base()
-    writer = prompt_writer(tiny.tokenizer, tiny.window)
-    prompts = [writer.prompt(f"v{i}", "why " * (i + 1), (), intent="a", room=4) for i in range(9)]
+    writer = prompt_writer(tiny.tokenizer, tiny.max_length)
+    prompts = [writer.prompt(f"v{i}", "why " * (i + 1), (), intent="a", max_new_tokens=4) for i in range(9)]
     real, sizes = generating._generate_batch, []
 
     def short(model: Any, base: Any, batch: Any, settings: Any) -> Any:
@@ -171,7 +171,7 @@ def test_out_of_memory_while_writing_halves_the_batch_and_every_prompt_is_answer
         return real(model, base, batch, settings)
 
     monkeypatch.setattr(generating, "_generate_batch", short)
-    found = generate(tiny.model, tiny, prompts, end_id=writer.end_id, room=4)
+    found = generate(tiny.model, tiny, prompts, end_id=writer.end_id, max_new_tokens=4)
     assert sizes == [8, 4, 2, 2, 2, 2, 1, 1][: len(sizes)]
     assert set(found.written) == {f"v{i}" for i in range(8)}
     assert found.too_large == ("v8",)

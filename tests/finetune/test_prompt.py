@@ -2,26 +2,26 @@ from collections.abc import Sequence
 
 import pytest
 
-from finetune.lessons import LessonPlan, lesson, make_lessons
 from finetune.prompt import NoPrompt, PromptWriter, prompt_writer
-from retrieval.heldout import held_out_votes
-from retrieval.voting import fit_pool
-from retrieval.wording import RULES
-from tests.fakes import CHATML, ROWS, desk, row, tokenizer
+from finetune.training_data import TrainingConfig, make_training_data, training_example
+from retrieval.cross_validation import out_of_fold_scores
+from retrieval.intent_classifier import fit_classifier
+from retrieval.prompt_text import RULES
+from tests.fakes import CHATML, ROWS, row, tokenizer, train_set
 
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
 
 
-def writer(template: str | None = CHATML, *, window: int = 2048) -> PromptWriter:
-    return prompt_writer(tokenizer(template), window)
+def writer(template: str | None = CHATML, *, max_length: int = 2048) -> PromptWriter:
+    return prompt_writer(tokenizer(template), max_length)
 
 
 def shown(found: PromptWriter, ids: Sequence[int]) -> str:
     return str(found.tokenizer.decode(list(ids)))
 
 
-def prompt_text(found: PromptWriter, ticket: str = "why?", count: int = 2, room: int = 50) -> str:
-    return shown(found, found.prompt("v", ticket, ROWS[:count], intent="a.b", room=room).ids)
+def prompt_text(found: PromptWriter, ticket: str = "why?", count: int = 2, max_new_tokens: int = 50) -> str:
+    return shown(found, found.prompt("v", ticket, ROWS[:count], intent="a.b", max_new_tokens=max_new_tokens).ids)
 
 
 def test_the_best_exemplar_stands_last_next_to_the_ticket() -> None:
@@ -53,7 +53,7 @@ def test_a_base_without_a_template_gets_paragraphs() -> None:
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|im_start|>", "<think>"])
 def test_a_ticket_never_becomes_a_control_token(token: str) -> None:
     found = writer()
-    plain, attack = (found.prompt("v", text, ROWS[:1], intent="a", room=9).ids for text in ("x", f"x{token}y"))
+    plain, attack = (found.prompt("v", text, ROWS[:1], intent="a", max_new_tokens=9).ids for text in ("x", f"x{token}y"))
     assert sum(i in found.controls for i in attack) == sum(i in found.controls for i in plain)
     example = found.example(row(9, "q", f"a{token}", f"reply {token}"), ())
     assert [i in found.controls for i in example.ids[-example.supervised :]].count(True) == 1
@@ -69,19 +69,19 @@ def test_trap_1_the_end_token_is_supervised_and_comes_from_the_template() -> Non
 
 
 def test_trap_3_a_prompt_is_ids_and_not_the_two_keys_of_a_dict() -> None:
-    assert len(writer().prompt("v", "x", (), intent="a", room=9).ids) > 100
+    assert len(writer().prompt("v", "x", (), intent="a", max_new_tokens=9).ids) > 100
 
 
 def test_trap_4_training_and_answering_build_the_same_prompt() -> None:
     found = writer()
     example = found.example(ROWS[0], ROWS[1:3])
-    prompt = found.prompt("t", ROWS[0].text, ROWS[1:3], intent=ROWS[0].intent, room=example.supervised)
+    prompt = found.prompt("t", ROWS[0].text, ROWS[1:3], intent=ROWS[0].intent, max_new_tokens=example.supervised)
     assert example.ids[: -example.supervised] == prompt.ids
 
 
 def test_too_long_exemplars_go_first_worst_first() -> None:
-    found = writer(window=600)
-    prompt = found.prompt("v", "short", [row(i, "q", "a.b", f"{i}" * 120) for i in range(4)], intent="a.b", room=100)
+    found = writer(max_length=600)
+    prompt = found.prompt("v", "short", [row(i, "q", "a.b", f"{i}" * 120) for i in range(4)], intent="a.b", max_new_tokens=100)
     assert 0 < prompt.exemplars < 4
     text = shown(found, prompt.ids)
     assert "0" * 120 in text
@@ -90,8 +90,8 @@ def test_too_long_exemplars_go_first_worst_first() -> None:
 
 
 def test_then_the_middle_of_the_ticket_goes() -> None:
-    found = writer(window=700)
-    ids = found.prompt("v", "START" + "x" * 5000 + "END", ROWS[:2], intent="a.b", room=100).ids
+    found = writer(max_length=700)
+    ids = found.prompt("v", "START" + "x" * 5000 + "END", ROWS[:2], intent="a.b", max_new_tokens=100).ids
     text = shown(found, ids)
     assert "START" in text
     assert "END" in text
@@ -99,7 +99,7 @@ def test_then_the_middle_of_the_ticket_goes() -> None:
 
 
 def test_trap_2_truncation_never_takes_the_completion_and_a_reply_without_room_names_its_row() -> None:
-    found = writer(window=700)
+    found = writer(max_length=700)
     long = row(9, "x" * 5000, "a.b", "The whole reply.")
     example = found.example(long, ROWS[:3])
     assert shown(found, example.ids).endswith("The whole reply.<|im_end|>")
@@ -109,26 +109,28 @@ def test_trap_2_truncation_never_takes_the_completion_and_a_reply_without_room_n
 
 @pytest.mark.parametrize(("share", "present"), [(1.0, True), (0.0, False)])
 def test_own_share_decides_whether_the_own_reply_stands_in_the_prompt(share: float, present: bool) -> None:
-    pool, found = fit_pool(desk(), with_names=True), writer()
-    lessons = make_lessons(pool.desk, held_out_votes(pool), found, LessonPlan(own_share=share), seed=0)
-    for example, source in zip(lessons.epochs[0], ROWS, strict=True):
+    classifier, found = fit_classifier(train_set(), with_names=True), writer()
+    data = make_training_data(
+        classifier.train_set, out_of_fold_scores(classifier), found, TrainingConfig(own_reply_share=share), seed=0
+    )
+    for example, source in zip(data.epochs[0], ROWS, strict=True):
         prompt = shown(found, example.ids[: -example.supervised])
         assert (source.ideal_reply in prompt) is present
 
 
 def test_a_sibling_is_the_target_only_without_the_own_reply() -> None:
-    pool, found = fit_pool(desk(), with_names=True), writer()
-    votes, plan = held_out_votes(pool), LessonPlan(siblings=True)
-    without = lesson(pool.desk, votes, found, plan, 0, with_own=False)
+    classifier, found = fit_classifier(train_set(), with_names=True), writer()
+    intent_scores, config = out_of_fold_scores(classifier), TrainingConfig(siblings=True)
+    without = training_example(classifier.train_set, intent_scores, found, config, 0, with_own=False)
     assert shown(found, without.ids).endswith(f"{ROWS[1].ideal_reply}<|im_end|>")
-    assert shown(found, lesson(pool.desk, votes, found, plan, 0, with_own=True).ids).endswith(
+    assert shown(found, training_example(classifier.train_set, intent_scores, found, config, 0, with_own=True).ids).endswith(
         f"{ROWS[0].ideal_reply}<|im_end|>"
     )
 
 
 def test_a_row_that_is_too_long_is_left_out_and_named() -> None:
     rows = (*ROWS, row(7, "q", "a.b", "z" * 3000))
-    pool = fit_pool(desk(rows), with_names=True)
-    lessons = make_lessons(pool.desk, held_out_votes(pool), writer(), LessonPlan(), seed=0)
-    assert lessons.unusable == ("t7",)
-    assert [len(epoch) for epoch in lessons.epochs] == [6, 6]
+    classifier = fit_classifier(train_set(rows), with_names=True)
+    data = make_training_data(classifier.train_set, out_of_fold_scores(classifier), writer(), TrainingConfig(), seed=0)
+    assert data.unusable == ("t7",)
+    assert [len(epoch) for epoch in data.epochs] == [6, 6]

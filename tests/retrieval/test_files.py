@@ -6,9 +6,9 @@ import pytest
 from retrieval.curate import representative_rows
 from retrieval.files import write_json, write_text
 from retrieval.index import build_index
-from retrieval.store import load_desk, save_desk
+from retrieval.store import load_train_set, save_train_set
 from retrieval.tickets import InputProblems
-from tests.fakes import ROWS, desk, row
+from tests.fakes import ROWS, row, train_set
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -29,25 +29,25 @@ def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
 def test_written_files_can_be_read_by_others(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     write_json(tmp_path / "r.json", {})
-    save_desk(desk(), build_index(desk().tickets), tmp_path)
+    save_train_set(train_set(), build_index(train_set().tickets), tmp_path)
     assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "usual").stat().st_mode}
 
 
 def test_a_saved_desk_is_loaded_as_it_was(tmp_path: Path) -> None:
-    save_desk(desk(), build_index(desk().tickets), tmp_path)
-    loaded = load_desk(tmp_path)
-    assert (loaded.rows, loaded.intents) == (desk().rows, desk().intents)
-    assert np.array_equal(loaded.replies, desk().replies)
-    assert np.array_equal(loaded.intent_of, desk().intent_of)
+    save_train_set(train_set(), build_index(train_set().tickets), tmp_path)
+    loaded = load_train_set(tmp_path)
+    assert (loaded.rows, loaded.intents) == (train_set().rows, train_set().intents)
+    assert np.array_equal(loaded.replies, train_set().replies)
+    assert np.array_equal(loaded.intent_of, train_set().intent_of)
 
 
 def test_a_folder_that_is_no_weights_folder_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(InputProblems, match="expected a weights folder"):
-        load_desk(tmp_path)
+        load_train_set(tmp_path)
 
 
 def test_representative_rows_cover_every_intent_before_any_has_two() -> None:
-    many = desk((*ROWS, *(row(10 + i, f"seat {i}", "billing.seat", f"r{i}") for i in range(6))))
+    many = train_set((*ROWS, *(row(10 + i, f"seat {i}", "billing.seat", f"r{i}") for i in range(6))))
     chosen = representative_rows(many, at_most=3)
     assert sorted(many.intent_of[chosen].tolist()) == [0, 1, 2]
     assert representative_rows(many, at_most=99).tolist() == list(range(12))
@@ -55,4 +55,4 @@ def test_representative_rows_cover_every_intent_before_any_has_two() -> None:
 
 def test_a_repeated_ticket_is_chosen_last() -> None:
     rows = [row(i, text, "billing.seat", "r") for i, text in enumerate(["seat price", "Seat  price", "other words"])]
-    assert representative_rows(desk(rows), at_most=2).tolist() in ([0, 2], [1, 2])
+    assert representative_rows(train_set(rows), at_most=2).tolist() in ([0, 2], [1, 2])

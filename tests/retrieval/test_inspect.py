@@ -71,8 +71,8 @@ def test_typed_tickets_are_answered_one_by_one_until_an_empty_line(
 @pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
 def test_a_map_is_drawn_and_is_the_same_every_time(finished: Path, tmp_path: Path, kind: str, start: bytes) -> None:
     for name in ("a", "b"):
-        places = ["--weights", finished / "weights", "--val", finished / "val.jsonl", "--map", tmp_path / f"{name}.{kind}"]
-        assert inspect.main([*map(str, places)]) == 0
+        paths = ["--weights", finished / "weights", "--val", finished / "val.jsonl", "--map", tmp_path / f"{name}.{kind}"]
+        assert inspect.main([*map(str, paths)]) == 0
     first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in "ab")
     assert first.startswith(start)
     if kind == "png":
@@ -106,12 +106,12 @@ def test_all_problems_are_said_at_once(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_folder_that_was_changed_by_hand_is_a_sentence(
     finished: Path, tmp_path: Path, rows: int, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("run.json", "desk.jsonl", "desk.safetensors"):
+    for name in ("run.json", "train_set.jsonl", "train_set.safetensors"):
         (tmp_path / name).write_bytes((finished / "weights" / name).read_bytes())
-    lines = (tmp_path / "desk.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "desk.jsonl").write_text("".join(lines[:rows]))
+    lines = (tmp_path / "train_set.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "train_set.jsonl").write_text("".join(lines[:rows]))
     if status == 1:
-        (tmp_path / "desk.safetensors").write_bytes(b"nonsense")
+        (tmp_path / "train_set.safetensors").write_bytes(b"nonsense")
     assert inspect.main(["--weights", str(tmp_path), "--ticket", "x"]) == status
     assert "Traceback" not in capsys.readouterr().err
 

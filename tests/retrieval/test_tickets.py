@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.tickets import LabelledTicket, Ticket, doubts, read_train, read_val
+from retrieval.tickets import LabelledTicket, Ticket, input_warnings, read_train, read_val
 
 GOOD = {"id": "a", "ticket": "hello", "intent": "x.y", "ideal_reply": "hi"}
 
@@ -80,8 +80,8 @@ def test_odd_but_valid_input_is_warned_about() -> None:
         LabelledTicket("b", "same  words", "x.z", "2"),
         LabelledTicket("c", "other", "X.Y", "3"),
     ]
-    said = " | ".join(doubts(train, [Ticket("a", "q")]))
+    said = " | ".join(input_warnings(train, [Ticket("a", "q")]))
     assert "stand in both files" in said
     assert 'conflicting intents: "x.y", "x.z"' in said
     assert 'differ only in case or spaces count as different: "X.Y", "x.y"' in said
-    assert doubts(train[:1], [Ticket("q", "q")]) == []
+    assert input_warnings(train[:1], [Ticket("q", "q")]) == []

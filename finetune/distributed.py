@@ -1,6 +1,7 @@
 """The processes of one run, when `accelerate launch` or `torchrun` starts several: who does what, and how they stay together.
 
-Every process reads the input and votes on it (that costs seconds); the rows of a training batch, the judged rows and the new
+Every process reads the input and intent_scores on it (that costs seconds); the rows of a training batch, the judged rows and
+the new
 tickets are shared out, and what comes of them is brought together, so that all processes know the same and decide the same.
 The first process alone speaks and writes.
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class Processes:
     """This process among those of its run.
 
     Attributes:
@@ -68,10 +69,10 @@ class Team:
             tensor.copy_(summed.view_as(tensor))
 
 
-ALONE = Team()
+SINGLE_PROCESS = Processes()
 
 
-def join(*, patience_s: float) -> Team:
+def join(*, patience_s: float) -> Processes:
     """Meets the other processes that a launcher started; without one, this process is alone.
 
     Args:
@@ -82,14 +83,14 @@ def join(*, patience_s: float) -> Team:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return ALONE
+        return SINGLE_PROCESS
     local = int(os.environ.get("LOCAL_RANK", "0"))
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
     _together(lambda: dist.init_process_group(backend, timeout=timedelta(seconds=patience_s)))
-    return Team(RANK, size, local)
+    return Processes(RANK, size, local)
 
 
 def _together(exchange: Callable[[], object]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from peft import PeftModel
 
 from finetune.gates import SCALES, scale_gate
-from finetune.general import PARAPHRASES, REQUEST, SENTENCES
+from finetune.general_text import PARAPHRASES, REQUEST, SENTENCES
 from finetune.gradients import completion_losses
 from finetune.lora import set_scale
 from finetune.prompt import Example, PromptWriter
@@ -20,35 +20,35 @@ from retrieval.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)
-class GeneralTexts:
+class GeneralText:
     """The fixed texts as token ids of one base."""
 
     sentences: tuple[Example, ...]
     paraphrases: tuple[Example, ...]
 
 
-def general_texts(writer: PromptWriter) -> GeneralTexts:
+def general_text(writer: PromptWriter) -> GeneralText:
     """Writes the fixed texts for a base: sentences bare, paraphrases as answers to a request."""
     sentences = (writer.sentence(f"sentence {i}", text) for i, text in enumerate(SENTENCES))
     asked = ((i, REQUEST.format(ticket=ticket), said) for i, (ticket, said) in enumerate(PARAPHRASES))
-    return GeneralTexts(tuple(sentences), tuple(writer.answer(f"paraphrase {i}", ask, said) for i, ask, said in asked))
+    return GeneralText(tuple(sentences), tuple(writer.answer(f"paraphrase {i}", ask, said) for i, ask, said in asked))
 
 
-def settle_scale(adapted: PeftModel, texts: GeneralTexts, *, seed: int) -> tuple[float, Gate]:
+def choose_scale(tuned: PeftModel, texts: GeneralText, *, seed: int) -> tuple[float, Gate]:
     """Sets the adapter to the highest scale that leaves the base's knowledge be; returns it and the gate's record."""
-    before = _losses(adapted, texts, 0.0)
-    rises: dict[float, tuple[list[float], list[float]]] = {}
+    before = _losses(tuned, texts, 0.0)
+    increases: dict[float, tuple[list[float], list[float]]] = {}
     for scale in SCALES:
-        after = _losses(adapted, texts, scale)
-        rises[scale] = tuple([b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True))  # type: ignore[assignment]
-        chosen, gate = scale_gate(rises, seed=seed)
+        after = _losses(tuned, texts, scale)
+        increases[scale] = tuple([b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True))  # type: ignore[assignment]
+        chosen, gate = scale_gate(increases, seed=seed)
         if chosen:
             break
-    set_scale(adapted, chosen)
+    set_scale(tuned, chosen)
     return chosen, gate
 
 
-def _losses(adapted: PeftModel, texts: GeneralTexts, scale: float) -> tuple[list[float], list[float]]:
+def _losses(tuned: PeftModel, texts: GeneralText, scale: float) -> tuple[list[float], list[float]]:
     """Nats per token of each sentence and each paraphrase, at a scale."""
-    set_scale(adapted, scale)
-    return completion_losses(adapted, texts.sentences), completion_losses(adapted, texts.paraphrases)
+    set_scale(tuned, scale)
+    return completion_losses(tuned, texts.sentences), completion_losses(tuned, texts.paraphrases)

@@ -12,7 +12,7 @@ What it does not know: whether the base can be loaded here (`base_model`).
 from pathlib import Path
 
 from retrieval.encoder import HUB_ID
-from retrieval.places import look_problem
+from retrieval.paths import look_problem
 
 EXPECTED = "expected auto, none, ORG/NAME[@REVISION], a checkpoint folder or a .gguf file"
 

@@ -1,6 +1,6 @@
-"""A lookup as tables for a terminal.
+"""A retrieved as tables for a terminal.
 
-What it does not know: where the lookup came from.
+What it does not know: where the retrieved came from.
 """
 
 from dataclasses import fields
@@ -9,28 +9,28 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from retrieval.lookup import Lookup
+from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, Scorers, Weights
+from retrieval.prompt_text import PromptText
+from retrieval.retrieve import Retrieval
 from retrieval.tickets import printable
-from retrieval.voting import FAMILIAR, Views, Weights
-from retrieval.wording import Wording
 
 WIDTH = 120
 TICKET, REPLY = 26, 58  # characters of a text in a table
 SHARED = 4  # words
 
 
-def show_lookup(found: Lookup, weights: Weights, prompt: Wording | None) -> None:
-    """Prints neighbours, votes, exemplars and, if given, the prompt's words.
+def show_retrieval(found: Retrieval, weights: Weights, prompt: PromptText | None) -> None:
+    """Prints neighbours, intent_scores, exemplars and, if given, the prompt's words.
 
     Args:
         found: what retrieval says about a ticket.
-        weights: of the views, for the table's head.
+        weights: of the scorers, for the table's head.
         prompt: its words, None to leave them out.
     """
     console = Console(width=WIDTH, highlight=False, emoji=False)
     console.print(Text(f"{found.ticket.id}: {printable(found.ticket.text)}", style="bold"))
-    sure = "" if not found.unfamiliar else f"; below {FAMILIAR}: probably about something that no intent covers"
-    said = f"intent {found.intent}, confidence {found.confidence:.2f}, familiarity {found.familiarity:.2f}{sure}"
+    sure = "" if not found.out_of_scope else f"; below {IN_SCOPE_THRESHOLD}: probably about something that no intent covers"
+    said = f"intent {found.intent}, confidence {found.confidence:.2f}, in_scope_score {found.in_scope_score:.2f}{sure}"
     console.print(Text(printable(said)))
     console.print(_neighbours(found))
     console.print(_votes(found, weights))
@@ -42,26 +42,28 @@ def show_lookup(found: Lookup, weights: Weights, prompt: Wording | None) -> None
     console.print()
 
 
-def _neighbours(found: Lookup) -> Table:
+def _neighbours(found: Retrieval) -> Table:
     table = Table("nearest row", Column("intent", no_wrap=True), Column("ticket", no_wrap=True))
-    for name in ("cosine", "reply", "BM25", "worth", "shared words"):
+    for name in ("cosine", "reply", "BM25", "exemplar_score", "shared words"):
         table.add_column(name)
     for near in found.neighbours:
-        scores = (f"{near.cosine:.3f}", f"{near.reply_cosine:.3f}", f"{near.bm25:.2f}", f"{near.worth:.3f}")
+        scores = (f"{near.cosine:.3f}", f"{near.reply_cosine:.3f}", f"{near.bm25:.2f}", f"{near.exemplar_score:.3f}")
         words = (near.row.id, near.row.intent, _cut(near.row.text, TICKET))
         table.add_row(*map(_cell, (*words, *scores, " ".join(near.shared[:SHARED]))))
     return table
 
 
-def _votes(found: Lookup, weights: Weights) -> Table:
-    views = [view.name for view in fields(Views)]
-    table = Table("intent", "probability", *(f"{name} x {getattr(weights, name):g}" for name in views))
-    for vote in found.votes:
-        table.add_row(*map(_cell, (vote.intent, f"{vote.probability:.3f}", *(f"{vote.views[name]:.3f}" for name in views))))
+def _votes(found: Retrieval, weights: Weights) -> Table:
+    scorers = [scorer.name for scorer in fields(Scorers)]
+    table = Table("intent", "probability", *(f"{name} x {getattr(weights, name):g}" for name in scorers))
+    for score in found.intent_scores:
+        table.add_row(
+            *map(_cell, (score.intent, f"{score.probability:.3f}", *(f"{score.scorers[name]:.3f}" for name in scorers)))
+        )
     return table
 
 
-def _exemplars(found: Lookup) -> Table:
+def _exemplars(found: Retrieval) -> Table:
     table = Table("exemplar, in prompt order", "intent", "stored reply")
     for row in reversed(found.exemplars):
         table.add_row(*map(_cell, (row.id, row.intent, _cut(row.ideal_reply, REPLY))))

@@ -20,7 +20,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-class LexicalIndex:
+class BM25Index:
     """BM25Okapi over short documents.
 
     rank-bm25 counts and weighs; it scores a query by walking over all documents in Python. A document's score is a sum over the

@@ -1,6 +1,6 @@
-"""The support desk as vectors: the one object that the stages of a run share.
+"""The support train_set as vectors: the one object that the stages of a run share.
 
-Every row is embedded once; whatever needs the desk without some of its rows (leave-one-out, cross-fitting) takes `keep`,
+Every row is embedded once; whatever needs the train_set without some of its rows (leave-one-out, cross-fitting) takes `keep`,
 which slices and never embeds again. The list of intents stays whole in a slice, so a class that lost its last row is still
 there with its name: the same mechanism serves intents that have no row from the start.
 
@@ -23,7 +23,7 @@ BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class TrainSet:
     """The train rows, their intents and their vectors.
 
     Attributes:
@@ -42,8 +42,8 @@ class Desk:
     replies: Vectors
     names: Vectors
 
-    def keep(self, numbers: Sequence[int] | NDArray[np.int64]) -> "Desk":
-        """The desk with only these rows, in this order, and with all of its intents."""
+    def keep(self, numbers: Sequence[int] | NDArray[np.int64]) -> "TrainSet":
+        """The train_set with only these rows, in this order, and with all of its intents."""
         chosen = np.asarray(numbers, dtype=np.int64)
         return replace(
             self,
@@ -53,16 +53,16 @@ class Desk:
             replies=self.replies[chosen],
         )
 
-    def without(self, numbers: Sequence[int] | NDArray[np.int64]) -> "Desk":
-        """The desk with all rows but these."""
+    def without(self, numbers: Sequence[int] | NDArray[np.int64]) -> "TrainSet":
+        """The train_set with all rows but these."""
         return self.keep(np.setdiff1d(np.arange(len(self.rows)), np.asarray(numbers, dtype=np.int64)))
 
 
-def embed_desk(rows: Sequence[LabelledTicket], encoder: Encoder) -> Desk:
+def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder) -> TrainSet:
     """Embeds tickets, replies and intent names."""
     intents = tuple(sorted({row.intent for row in rows}))
     number = {intent: c for c, intent in enumerate(intents)}
-    return Desk(
+    return TrainSet(
         rows=tuple(rows),
         intents=intents,
         intent_of=np.array([number[row.intent] for row in rows], dtype=np.int64),
@@ -73,25 +73,25 @@ def embed_desk(rows: Sequence[LabelledTicket], encoder: Encoder) -> Desk:
 
 
 def _encoded_once(texts: Sequence[str], encoder: Encoder) -> Vectors:
-    """(n, d) the vectors of n texts; a text that stands there twice is embedded once, as desks repeat their replies."""
+    """(n, d) the vectors of n texts; a text that stands there twice is embedded once, as all_splits repeat their replies."""
     number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     return encoder.encode(list(number))[[number[text] for text in texts]]
 
 
-def near_duplicates(desk: Desk, *, threshold: float = NEAR_DUPLICATE) -> list[str]:
+def near_duplicates(train_set: TrainSet, *, threshold: float = NEAR_DUPLICATE) -> list[str]:
     """Pairs of rows whose tickets are almost the same but whose intents differ, a sentence each (at most five; of the first
     `MOST_COMPARED` rows).
 
     Rows of one intent may resemble each other as they like; two intents for one question are an error in the labels.
     """
     found: list[str] = []
-    tickets = desk.tickets[:MOST_COMPARED]
+    tickets = train_set.tickets[:MOST_COMPARED]
     for start in range(0, len(tickets), BLOCK):
         cosines = tickets[start : start + BLOCK] @ tickets.T  # (block, n)
         for row, j in np.argwhere(cosines >= threshold):
             i = start + row
-            if i < j and desk.intent_of[i] != desk.intent_of[j]:
-                one, other = desk.rows[i], desk.rows[j]
+            if i < j and train_set.intent_of[i] != train_set.intent_of[j]:
+                one, other = train_set.rows[i], train_set.rows[j]
                 found.append(f"near-duplicate tickets {shown(one.id)} ({one.intent}) and {shown(other.id)} ({other.intent})")
                 if len(found) == MOST_SAID:
                     return found
@@ -99,6 +99,6 @@ def near_duplicates(desk: Desk, *, threshold: float = NEAR_DUPLICATE) -> list[st
 
 
 def unit(vectors: NDArray[np.floating]) -> Vectors:
-    """Rows at length 1; a row of zeros stays zero (it has no direction to vote with)."""
+    """Rows at length 1; a row of zeros stays zero (it has no direction to score with)."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9), dtype=np.float32)

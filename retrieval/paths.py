@@ -7,22 +7,22 @@ import os
 from pathlib import Path
 
 # Names that a run writes into its weights folder: what belongs to an adapter (tokenizers differ in what they write), the rest.
-OF_ADAPTER = (
+ADAPTER_FILES = (
     *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"),
 )
-WRITTEN = (*OF_ADAPTER, "desk.jsonl", "desk.safetensors", "tickets.faiss", "predictions.jsonl", "run.json")
+RUN_FILES = (*ADAPTER_FILES, "train_set.jsonl", "train_set.safetensors", "tickets.faiss", "predictions.jsonl", "run.json")
 
 
-def place_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
-    """What is wrong with the places to write to, a sentence each."""
+def path_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
+    """What is wrong with the paths to write to, a sentence each."""
     for option, path in (("--train", train), ("--val", val), ("--weights", weights), ("--output", output)):
         try:
             str(path).encode()
             path.resolve().exists()
         except UnicodeEncodeError:
             return [f"{option} {str(path)!a}: found a path that is not UTF-8, expected one that is"]
-        except (OSError, RuntimeError) as error:  # too long a name, no permission to look, links in a circle
+        except (OSError, RuntimeError) as error:  # too long a name, no permission to look, links in a repeated
             return [f"{option} {path}: cannot be used ({error}), expected a path"]
     return _all_problems(train=train, val=val, weights=weights, output=output)
 
@@ -31,10 +31,10 @@ def _all_problems(*, train: Path, val: Path, weights: Path, output: Path) -> lis
     found = [*_folder_problems(weights), *_output_problems(output, weights)]
     found += [
         f"--weights {weights}: found the folder {name} in it, where the run writes a file; expected another folder"
-        for name in WRITTEN
+        for name in RUN_FILES
         if (weights / name).is_dir()
     ]
-    own = {(weights / name).resolve() for name in WRITTEN}
+    own = {(weights / name).resolve() for name in RUN_FILES}
     for option, path in (("--train", train), ("--val", val)):
         if path.resolve() == output.resolve():
             found.append(f"--output {output}: found the file of {option}, expected another file")
@@ -74,7 +74,7 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
 
 def remove_adapter(weights: Path) -> None:
     """Takes away what an earlier run left: an adapter beside a record that knows nothing of it misleads."""
-    for name in OF_ADAPTER:
+    for name in ADAPTER_FILES:
         (weights / name).unlink(missing_ok=True)
 
 

@@ -1,10 +1,13 @@
-"""A further voter's word on the intents that the pool holds likeliest: how it is mixed into the pool's probabilities.
+"""A further voter's word on the intents that the classifier holds likeliest: how it is mixed into the classifier's
+probabilities.
 
-The voter is asked about a few candidates only. Among these their shared probability is distributed anew, by the pool's
-log-probability plus the weighted opinion; every other intent keeps what it has. So an opinion can choose between candidates and
-cannot bring in an intent that the pool does not consider.
+The voter is asked about a few candidates only. Among these their shared probability is distributed anew, by the classifier's
+log-probability plus the weighted lm_score; every other intent keeps what it has. So an lm_score can choose between
+candidates and
+cannot bring in an intent that the classifier does not consider.
 
-What it does not know: who the voter is (`finetune.intent_view`), and whether it is worth hearing (`finetune.gates`).
+What it does not know: who the voter is (`finetune.intent_likelihood`), and whether it is exemplar_score hearing
+(`finetune.gates`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +20,11 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Opinions:
-    """Opinions on tickets.
+class LmScores:
+    """LmScores on tickets.
 
     Attributes:
-        weight: how much they count beside the pool; 0 for not at all.
+        weight: how much they count beside the classifier; 0 for not at all.
         of_ticket: by ticket id, the log-likelihood of each candidate intent; tickets may be missing.
     """
 
@@ -29,7 +32,7 @@ class Opinions:
     of_ticket: Mapping[str, Mapping[str, float]]
 
     def matrix(self, ids: Sequence[str], intents: Sequence[str]) -> Floats:
-        """(m, c) log-likelihoods, NaN where there is no opinion."""
+        """(m, c) log-likelihoods, NaN where there is no lm_score."""
         found = np.full((len(ids), len(intents)), np.nan)
         number = {intent: c for c, intent in enumerate(intents)}
         for row, ticket in enumerate(ids):
@@ -38,16 +41,16 @@ class Opinions:
         return found
 
 
-UNASKED = Opinions(0.0, {})
+NO_LM_SCORES = LmScores(0.0, {})
 
 
-def fused(log_probabilities: Floats, opinions: Floats, weight: float) -> Floats:
-    """(m, c) log-probabilities and (m, c) opinions with NaN for none -> (m, c) log-probabilities."""
-    asked = ~np.isnan(opinions)
+def fuse(log_probabilities: Floats, lm_scores: Floats, weight: float) -> Floats:
+    """(m, c) log-probabilities and (m, c) lm_scores with NaN for none -> (m, c) log-probabilities."""
+    asked = ~np.isnan(lm_scores)
     if not weight or not asked.any():
         return log_probabilities
     before = np.where(asked, log_probabilities, -np.inf)
-    after = np.where(asked, log_probabilities + weight * np.nan_to_num(opinions), -np.inf)
+    after = np.where(asked, log_probabilities + weight * np.nan_to_num(lm_scores), -np.inf)
     some = asked.any(axis=1, keepdims=True)
     moved = after - np.where(some, _log_sum(after), 0.0) + np.where(some, _log_sum(before), 0.0)
     return np.where(asked, moved, log_probabilities)

@@ -1,12 +1,12 @@
 """A question, its reply, and the simplest way from one to the other: copy the stored reply that retrieval ranks first.
 
-What it does not know: language models (`finetune.replies` writes replies of the same form).
+What it does not know: language models (`finetune.reply_writer` writes replies of the same form).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from retrieval.lookup import Lookup
+from retrieval.retrieve import Retrieval
 from retrieval.tickets import LabelledTicket
 
 Source = Literal["copied", "generated", "replaced"]
@@ -43,7 +43,7 @@ class Reply:
     seconds: float = 0.0
 
 
-def asked(found: Lookup) -> Question:
+def asked(found: Retrieval) -> Question:
     """The question that retrieval made of a ticket."""
     return Question(found.ticket.id, found.ticket.text, found.intent, found.exemplars)
 

@@ -27,7 +27,7 @@ INTENT_RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wording:
+class PromptText:
     """What the three speakers of a prompt say; the assistant's words are a beginning."""
 
     system: str
@@ -35,7 +35,7 @@ class Wording:
     assistant: str
 
 
-def wording(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, exemplar_tickets: bool = False) -> Wording:
+def prompt_text(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, exemplar_tickets: bool = False) -> PromptText:
     """The words for a ticket.
 
     Args:
@@ -46,10 +46,10 @@ def wording(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, ex
     """
     stored = "\n\n".join(_exemplar(row, with_ticket=exemplar_tickets) for row in reversed(exemplars))
     user = f"Stored replies:\n\n{stored}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
-    return Wording(RULES, user, f"intent: {intent}\nreply:")
+    return PromptText(RULES, user, f"intent: {intent}\nreply:")
 
 
-def intent_wording(ticket: str, exemplars: Sequence[LabelledTicket]) -> Wording:
+def intent_prompt_text(ticket: str, exemplars: Sequence[LabelledTicket]) -> PromptText:
     """The words that ask for a ticket's intent.
 
     Args:
@@ -58,7 +58,7 @@ def intent_wording(ticket: str, exemplars: Sequence[LabelledTicket]) -> Wording:
     """
     shown = "\n\n".join(f"ticket: {row.text}\nintent: {row.intent}" for row in reversed(exemplars))
     user = f"Sorted tickets:\n\n{shown}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
-    return Wording(INTENT_RULES, user, "intent:")
+    return PromptText(INTENT_RULES, user, "intent:")
 
 
 def _exemplar(row: LabelledTicket, *, with_ticket: bool) -> str:

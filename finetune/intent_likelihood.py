@@ -1,10 +1,12 @@
 """What the language model thinks of a ticket's intent: the likelihood of each candidate's name as the answer.
 
-The pool's likeliest intents are the candidates. The prompt shows a row of each and ends with `intent:`; it goes through the
+The classifier's likeliest intents are the candidates. The prompt shows a row of each and ends with `intent:`; it goes
+through the
 model once, and the names follow as a batch upon its cached keys and values. What is returned is the sum of the
 log-probabilities of a name's tokens, its line's end included.
 
-What it does not know: whether the view is worth anything here (`gates.view_gate`), or how it is mixed in (`retrieval.opinion`).
+What it does not know: whether the scorer is exemplar_score anything here (`gates.lm_scores_gate`), or how it is mixed in
+(`retrieval.lm_scores`).
 """
 
 import copy
@@ -17,16 +19,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
-from finetune.team import ALONE, Team
-from retrieval.desk import Desk
+from retrieval.console import bar
 from retrieval.encoder import Vectors
 from retrieval.exemplars import intent_exemplars
 from retrieval.index import ranked
-from retrieval.opinion import Opinions
-from retrieval.progress import bar
+from retrieval.intent_classifier import IntentClassifier, IntentScores, score_in_chunks
+from retrieval.lm_scores import LmScores
 from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.voting import IntentPool, Votes, vote_in_chunks
+from retrieval.train_set import TrainSet
 
 CANDIDATES = 5
 
@@ -42,16 +44,19 @@ class IntentQuestion:
 
 
 def intent_question(
-    desk: Desk, votes: Votes, number: int, row_id: str, ticket: str, *, own: int | None = None
+    train_set: TrainSet, intent_scores: IntentScores, number: int, row_id: str, ticket: str, *, own: int | None = None
 ) -> IntentQuestion:
-    """Asks for the intent of ticket `number` of the votes; `own` is its row in the desk, which must not show itself."""
-    candidates = ranked(votes.log_probabilities[number], CANDIDATES)
-    chosen = intent_exemplars(desk, votes, number, candidates, own=own)
-    return IntentQuestion(row_id, ticket, tuple(desk.intents[c] for c in candidates), tuple(desk.rows[i] for i in chosen))
+    """Asks for the intent of ticket `number` of the intent_scores; `own` is its row in the train_set, which must not show
+    itself."""
+    candidates = ranked(intent_scores.log_probabilities[number], CANDIDATES)
+    chosen = intent_exemplars(train_set, intent_scores, number, candidates, own=own)
+    return IntentQuestion(
+        row_id, ticket, tuple(train_set.intents[c] for c in candidates), tuple(train_set.rows[i] for i in chosen)
+    )
 
 
-def opinions_on(
-    pool: IntentPool,
+def lm_scores_on(
+    classifier: IntentClassifier,
     tickets: Sequence[Ticket],
     vectors: Vectors,
     model: torch.nn.Module,
@@ -59,15 +64,17 @@ def opinions_on(
     *,
     weight: float,
     deadline: float,
-    team: Team = ALONE,
-) -> tuple[Opinions, bool]:
+    processes: Processes = SINGLE_PROCESS,
+) -> tuple[LmScores, bool]:
     """The model's word on m new tickets, (m, d) their vectors; and whether all were asked before the deadline."""
     questions: list[IntentQuestion] = []
-    for votes in vote_in_chunks(pool, vectors, [ticket.text for ticket in tickets]):
-        batch = tickets[len(questions) : len(questions) + len(votes.winners)]
-        questions += [intent_question(pool.desk, votes, i, ticket.id, ticket.text) for i, ticket in enumerate(batch)]
-    found, complete = ask_intents(questions, model, writer, deadline=deadline, team=team)
-    return Opinions(weight, found), complete
+    for intent_scores in score_in_chunks(classifier, vectors, [ticket.text for ticket in tickets]):
+        batch = tickets[len(questions) : len(questions) + len(intent_scores.winners)]
+        questions += [
+            intent_question(classifier.train_set, intent_scores, i, ticket.id, ticket.text) for i, ticket in enumerate(batch)
+        ]
+    found, complete = ask_intents(questions, model, writer, deadline=deadline, processes=processes)
+    return LmScores(weight, found), complete
 
 
 def ask_intents(
@@ -77,7 +84,7 @@ def ask_intents(
     *,
     deadline: float = math.inf,
     label: str = "ask for intents",
-    team: Team = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> tuple[dict[str, Mapping[str, float]], bool]:
     """The model's word on each question, by row id, and whether all that can be asked were, before the deadline.
 
@@ -87,21 +94,21 @@ def ask_intents(
         writer: of the base.
         deadline: `time.monotonic()` after which no further one is asked.
         label: for the progress bar.
-        team: the processes that share the questions.
+        processes: the processes that share the questions.
     """
     found: dict[str, Mapping[str, float]] = {}
-    late = False
-    for question in bar(team.share(questions), label):
-        if late := time.monotonic() > deadline:
+    timed_out = False
+    for question in bar(processes.share(questions), label):
+        if timed_out := time.monotonic() > deadline:
             break
-        with suppress(NoPrompt):  # too long for the window: the pool's word stands
-            found[question.row_id] = _opinion(question, model, writer)
-    return team.merged(found), not team.agrees(late)
+        with suppress(NoPrompt):  # too long for the max_length: the classifier's word stands
+            found[question.row_id] = _lm_scores(question, model, writer)
+    return processes.merged(found), not processes.agrees(timed_out)
 
 
-def _opinion(question: IntentQuestion, model: torch.nn.Module, writer: PromptWriter) -> dict[str, float]:
+def _lm_scores(question: IntentQuestion, model: torch.nn.Module, writer: PromptWriter) -> dict[str, float]:
     names = [writer.name(intent) for intent in question.candidates]
-    prompt = writer.intent_prompt(question.row_id, question.ticket, question.exemplars, room=max(map(len, names)))
+    prompt = writer.intent_prompt(question.row_id, question.ticket, question.exemplars, max_new_tokens=max(map(len, names)))
     return dict(zip(question.candidates, likelihoods(model, prompt, names), strict=True))
 
 

@@ -37,8 +37,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def command(folder: Path, name: str) -> list[str]:
-    places = {"train": "train.jsonl", "val": "val.jsonl", "weights": name, "output": f"{name}.json", "base-model": "base"}
-    return [text for option, place in places.items() for text in (f"--{option}", str(folder / place))]
+    paths = {"train": "train.jsonl", "val": "val.jsonl", "weights": name, "output": f"{name}.json", "base-model": "base"}
+    return [text for option, place in paths.items() for text in (f"--{option}", str(folder / place))]
 
 
 def both(folder: Path, name: str, program: list[str]) -> list[subprocess.Popen[str]]:

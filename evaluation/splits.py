@@ -11,25 +11,25 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.labels import Label, read_labels
-from retrieval.desk import Desk, embed_desk
 from retrieval.encoder import Encoder, Vectors
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
+from retrieval.train_set import TrainSet, embed_train_set
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """A desk with m rows to be tested on, embedded once.
+class Split:
+    """A train_set with m rows to be tested on, embedded once.
 
     Attributes:
         name: for tables.
-        desk: the train rows.
+        train_set: the train rows.
         tickets: m test rows.
         vectors: (m, d) their unit vectors.
         labels: m labels, in the order of the tickets.
     """
 
     name: str
-    desk: Desk
+    train_set: TrainSet
     tickets: tuple[Ticket, ...]
     vectors: Vectors
     labels: tuple[Label, ...]
@@ -37,14 +37,14 @@ class Trial:
 
 def prepare(
     name: str, train: Sequence[LabelledTicket], tickets: Sequence[Ticket], labels: Sequence[Label], encoder: Encoder
-) -> Trial:
-    """Embeds a desk and its test rows."""
+) -> Split:
+    """Embeds a train_set and its test rows."""
     vectors = encoder.encode([ticket.text for ticket in tickets])
-    return Trial(name, embed_desk(train, encoder), tuple(tickets), vectors, tuple(labels))
+    return Split(name, embed_train_set(train, encoder), tuple(tickets), vectors, tuple(labels))
 
 
-def given_desk(train: Path, val: Path, labels: Path, encoder: Encoder) -> Trial:
-    """A desk from three files.
+def given_split(train: Path, val: Path, labels: Path, encoder: Encoder) -> Split:
+    """A train_set from three files.
 
     Raises:
         InputProblems: a file is bad, or a row of `val` has no label.
@@ -62,7 +62,7 @@ def given_desk(train: Path, val: Path, labels: Path, encoder: Encoder) -> Trial:
         problems += [f"{labels}: found no label for {', '.join(bare)}, expected one for every row of {val}"] if bare else []
     if problems:
         raise InputProblems(problems)
-    return prepare(train.parent.name or "desk", rows, tickets, [known[ticket.id] for ticket in tickets], encoder)
+    return prepare(train.parent.name or "train_set", rows, tickets, [known[ticket.id] for ticket in tickets], encoder)
 
 
 def read_labelled(paths: Sequence[Path], *, max_reply_words: int) -> list[LabelledTicket]:
@@ -86,16 +86,16 @@ def read_labelled(paths: Sequence[Path], *, max_reply_words: int) -> list[Labell
     return short
 
 
-def drawn_desks(
+def drawn_splits(
     rows: Sequence[LabelledTicket], encoder: Encoder, *, splits: int, intents: int, per_intent: int, tests: int
-) -> list[Trial]:
+) -> list[Split]:
     """Repeated train/validation splits: `per_intent` train rows of each drawn intent, `tests` further rows of these."""
-    desks = []
+    all_splits = []
     for seed in range(splits):
         train, test = draw(rows, intents=intents, per_intent=per_intent, tests=tests, seed=seed)
         labels = [Label(row.id, (row.intent,), row.ideal_reply, (), ()) for row in test]
-        desks.append(prepare(f"draw {seed}", train, [Ticket(row.id, row.text) for row in test], labels, encoder))
-    return desks
+        all_splits.append(prepare(f"draw {seed}", train, [Ticket(row.id, row.text) for row in test], labels, encoder))
+    return all_splits
 
 
 def draw(
