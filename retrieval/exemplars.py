@@ -1,91 +1,119 @@
-"""Which train rows go into a prompt, and in which order.
+"""Which train rows stand near a ticket, and which of them go into its prompt.
 
-For writing a reply a row is exemplar_score
+The exemplar score of a row is
 
     .3 * cosine(ticket, its ticket) + .7 * cosine(ticket, its reply) + .1 * log p(its intent)
 
-with the centred cosines that FAISS returned for the score. Copying the first row of this ranking comes nearer to the ideal
-reply than copying the reply of the nearest ticket (EXPERIMENTS.md).
-
-For a train row the ranking must be honest: its own ticket, at cosine 1, must not lift its own reply, because no new ticket
-will have that help. Its own reply is therefore ranked with the highest cosine to the *other* tickets in place of its own.
-
-What it does not know: how exemplars are written into a prompt (`finetune.prompt`).
+with centred cosines. Copying the first row of this ranking comes nearer to the ideal reply than copying the reply of the
+nearest ticket (EXPERIMENTS.md). For a train row the ranking hides the row itself: its own ticket, at cosine 1, must not lift
+its own reply, because no new ticket will have that help.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoder import Vectors
 from retrieval.index import ranked
-from retrieval.intent_classifier import IntentScores
-from retrieval.train_set import TrainSet
+from retrieval.intent_classifier import Floats, IntentClassifier
+from retrieval.train_set import Rows, TrainSet
 
 EXEMPLARS = 4  # in a prompt
+CANDIDATE_INTENTS = 5  # the likeliest ones, each with its nearest row
+NEAREST_TEXTS = 64  # distinct tickets, and distinct replies, that are looked at
 TICKET_WEIGHT = 0.3
 REPLY_WEIGHT = 0.7
 INTENT_WEIGHT = 0.1
 
-Rows = NDArray[np.int64]
+
+@dataclass(frozen=True, slots=True)
+class NearRows:
+    """The train rows near one ticket: all that its neighbours and exemplars are chosen from.
+
+    The rows of the `NEAREST_TEXTS` nearest tickets and replies, and the nearest row of each candidate intent.
+    """
+
+    rows: Rows  # (k,) ascending
+    ticket_cosines: Vectors  # (k,) centred, of the ticket and the row's ticket
+    reply_cosines: Vectors  # (k,) centred, of the ticket and the row's reply
 
 
-def exemplar_scores(train_set: TrainSet, intent_scores: IntentScores, number: int) -> NDArray[np.float64]:
-    """(n,) what each row is exemplar_score for answering ticket `number` of the intent_scores."""
-    intent_log_p = intent_scores.log_probabilities[number][train_set.intent_of]
-    return _exemplar_scores(intent_scores.ticket_scores[number], intent_scores.reply_scores[number], intent_log_p)
-
-
-def reply_exemplars(train_set: TrainSet, intent_scores: IntentScores, number: int, *, count: int) -> Rows:
-    """The `count` best rows to answer ticket `number` of the intent_scores from, best first, no reply text twice."""
-    return _distinct(train_set, exemplar_scores(train_set, intent_scores, number), count)
-
-
-def train_row_exemplars(train_set: TrainSet, intent_scores: IntentScores, number: int, *, count: int, with_own: bool) -> Rows:
-    """The exemplars of train row `number`, best first, as retrieval would find them if the ticket were new.
+def near_rows(
+    classifier: IntentClassifier, queries: Vectors, log_probabilities: Floats, *, hidden: Sequence[int | None] | None = None
+) -> list[NearRows]:
+    """The rows near m tickets.
 
     Args:
-        train_set: all rows, row `number` among them.
-        intent_scores: the intent_scores of the train_set's own tickets, `log_probabilities` of pools that had not seen the row.
-        number: the row.
-        count: how many exemplars.
-        with_own: whether the row's own reply stands among them: at its honest rank, or last if that is beyond `count`.
+        classifier: with the indexes.
+        queries: (m, d) unit vectors of the tickets.
+        log_probabilities: (m, c) of the tickets; they choose the candidate intents.
+        hidden: for each ticket a row that is left out (its own), or None.
     """
-    others = np.flatnonzero(np.arange(len(train_set.rows)) != number)
-    ticket_scores = intent_scores.ticket_scores[number].copy()
-    ticket_scores[number] = ticket_scores[others].max() if len(others) else 0.0
-    exemplar_score = _exemplar_scores(
-        ticket_scores, intent_scores.reply_scores[number], intent_scores.log_probabilities[number][train_set.intent_of]
+    centred = classifier.ticket_index.centred(queries)
+    by_ticket = classifier.ticket_index.nearest(centred, texts=NEAREST_TEXTS)
+    by_reply = classifier.reply_index.nearest(centred, texts=NEAREST_TEXTS)
+    found = []
+    for i, query in enumerate(centred):
+        own = None if hidden is None else hidden[i]
+        tickets = by_ticket[i][by_ticket[i] != own]
+        further = _rows_of_missing_intents(classifier, query, log_probabilities[i], tickets, own)
+        rows = np.unique(np.concatenate([tickets, by_reply[i][by_reply[i] != own], further]))
+        cosines = (index.cosines(query, rows) for index in (classifier.ticket_index, classifier.reply_index))
+        found.append(NearRows(rows, *cosines))
+    return found
+
+
+def _rows_of_missing_intents(classifier: IntentClassifier, query: Vectors, log_p: Floats, near: Rows, own: int | None) -> Rows:
+    """The nearest row of each candidate intent that has none among the nearest tickets."""
+    labels = classifier.train_set.labels
+    missing = np.setdiff1d(ranked(log_p, CANDIDATE_INTENTS), labels[near])
+    members = (np.flatnonzero(labels == intent) for intent in missing)
+    others = (rows[rows != own] for rows in members)
+    nearest = [rows[ranked(classifier.ticket_index.cosines(query, rows), 1)[0]] for rows in others if len(rows)]
+    return np.array(nearest, dtype=np.int64)
+
+
+def with_own_row(near: NearRows, classifier: IntentClassifier, row: int) -> NearRows:
+    """Near rows that hide a train row, with that row put back at the rank at which a new ticket would find its reply.
+
+    Its ticket counts as near as the nearest other one.
+    """
+    train_set = classifier.train_set
+    query = classifier.ticket_index.centred(train_set.ticket_vectors[row][None])[0]
+    ticket_cosine = near.ticket_cosines.max() if len(near.rows) else np.float32(0.0)
+    return NearRows(
+        rows=np.append(near.rows, row),
+        ticket_cosines=np.append(near.ticket_cosines, ticket_cosine),
+        reply_cosines=np.append(near.reply_cosines, classifier.reply_index.cosines(query, np.array([row]))),
     )
-    if not with_own:
-        return others[_distinct(train_set.keep(others), exemplar_score[others], count)]
-    best = _distinct(train_set, exemplar_score, count)
-    own_reply = train_set.rows[number].ideal_reply
-    return best if any(train_set.rows[i].ideal_reply == own_reply for i in best) else np.append(best[: count - 1], number)
 
 
-def intent_exemplars(
-    train_set: TrainSet, intent_scores: IntentScores, number: int, intents: Rows, *, own: int | None = None
-) -> Rows:
-    """The row nearest to ticket `number` of each of these intents, in their order; intents without a row are left out.
-
-    `own` is the ticket's own row in the train_set, which must not stand for its intent.
-    """
-    scores = intent_scores.ticket_scores[number]
-    allowed = np.arange(len(train_set.rows)) != (-1 if own is None else own)
-    members = (np.flatnonzero((train_set.intent_of == intent) & allowed) for intent in intents)
-    return np.array([rows[ranked(scores[rows], 1)[0]] for rows in members if len(rows)], dtype=np.int64)
+def exemplar_scores(near: NearRows, log_p: Floats, labels: Rows) -> Floats:
+    """(k,) of the near rows, given the ticket's (c,) log-probabilities and the (n,) labels of all rows."""
+    cosines = TICKET_WEIGHT * near.ticket_cosines + REPLY_WEIGHT * near.reply_cosines
+    return np.asarray(cosines + INTENT_WEIGHT * log_p[labels[near.rows]], dtype=np.float64)
 
 
-def _exemplar_scores(
-    ticket_scores: NDArray[np.floating], reply_scores: NDArray[np.floating], log_p: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    return np.asarray(TICKET_WEIGHT * ticket_scores + REPLY_WEIGHT * reply_scores + INTENT_WEIGHT * log_p, dtype=np.float64)
-
-
-def _distinct(train_set: TrainSet, exemplar_score: NDArray[np.float64], count: int) -> Rows:
-    """The best rows, each reply text once: a reply that stands there twice takes the place of another fact."""
+def choose_exemplars(train_set: TrainSet, near: NearRows, scores: Floats, *, count: int) -> Rows:
+    """The best rows, best first; each reply text once, for a second copy would take the place of another fact."""
     chosen: dict[str, int] = {}
-    for i in ranked(exemplar_score, len(exemplar_score)):
-        chosen.setdefault(train_set.rows[i].ideal_reply, int(i))
+    for i in _best_first(near, scores):
+        row = int(near.rows[i])
+        chosen.setdefault(train_set.rows[row].ideal_reply, row)
         if len(chosen) == count:
             break
     return np.array(list(chosen.values()), dtype=np.int64)
+
+
+def _best_first(near: NearRows, scores: Floats) -> NDArray[np.int64]:
+    order = np.argsort(near.rows)  # ties go to the earlier row
+    return order[ranked(scores[order], len(order))]
+
+
+def nearest_of_intents(train_set: TrainSet, near: NearRows, intents: Rows) -> Rows:
+    """The nearest row of each of these candidate intents, in their order; intents without a row are left out."""
+    labels = train_set.labels[near.rows]
+    members = (np.flatnonzero(labels == intent) for intent in intents)
+    return np.array([near.rows[i[ranked(near.ticket_cosines[i], 1)[0]]] for i in members if len(i)], dtype=np.int64)

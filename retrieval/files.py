@@ -20,8 +20,12 @@ def write_text(path: Path, text: str) -> None:
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
-    share(unfinished)
-    unfinished.replace(path)
+    try:
+        use_default_permissions(unfinished)
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -34,7 +38,7 @@ def write_jsonl(path: Path, values: Iterable[Any]) -> None:
     write_text(path, "".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values))
 
 
-def share(path: Path) -> None:
+def use_default_permissions(path: Path) -> None:
     """Gives a file the permissions of any new file: temporary files, and those that safetensors writes, are private."""
     mask = os.umask(0)
     os.umask(mask)
@@ -53,3 +57,12 @@ def folder_sha256(folder: Path) -> str:
     for path in sorted(folder.glob("*.safetensors")):
         whole.update(f"{path.name}:{sha256(path)}\n".encode())
     return whole.hexdigest()
+
+
+def lookup_problem(path: Path) -> str:
+    """Why one cannot even ask whether a path exists (too long a name, no permission); empty if one can."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        return f"a path that cannot be looked up ({getattr(error, 'strerror', None) or error})"
+    return ""

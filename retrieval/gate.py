@@ -1,34 +1,27 @@
-"""The record that all gates share: what was decided, on what evidence.
+"""The record of a gate: a test of whether a learned part helps on rows it has not seen.
 
-A gate asks whether a learned part earns its place on rows it has not seen; where it does not, the simpler part beneath it
-does the work. The functions from evidence to decision stand where the evidence is understood: `retrieval.label_names`,
-`finetune.gates`.
+Where it does not, the simpler part under it does the work. The functions that decide are `retrieval.label_names` and
+`finetune.gates`; every one of them names the standard it decides by.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+LEVEL = 0.8  # of the intervals that gates show: its lower end is the 10 % quantile that the benefit gates decide by
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A decision and what it rests on.
+    """A decision and what it rests on."""
 
-    Attributes:
-        name: which part was judged.
-        passed: whether the learned part is used.
-        decision: what the run does, in a word.
-        evidence: the mean of what was measured, None if nothing was.
-        n: how many rows it was measured on.
-        interval: its 80 % bootstrap interval, None if nothing was measured or the test is another.
-        why: one sentence.
-        figures: what else was measured, by name.
-    """
-
-    name: str
-    passed: bool
-    decision: str
-    evidence: float | None
-    n: int
+    name: str  # the part that was judged
+    passed: bool  # whether the learned part is used
+    decision: str  # what the run does, in a word or two
+    standard: str  # the rule of the decision
+    statistic: str  # what `value` is, with its unit
+    value: float | None  # what was measured, None if nothing was
+    n: int  # how many rows it was measured on
+    # the 80 % bootstrap interval of `value`, None where the test is another or nothing was measured
     interval: tuple[float, float] | None
-    why: str
-    figures: Mapping[str, float] = field(default_factory=dict)
+    reason: str  # why it was decided so, in one sentence
+    figures: Mapping[str, float] = field(default_factory=dict)  # what else was measured, by name

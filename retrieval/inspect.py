@@ -5,11 +5,9 @@
     python -m retrieval.inspect --weights DIR                                        asks for tickets until an empty line
     python -m retrieval.inspect --weights DIR --val V --map map.png                  a picture of all of them
 
-Shows what `run.py` decided by, from the same code: neighbours with their scores and the words that matched, every scorer's
-score
-and the classifier, in_scope_score, exemplars in prompt order, and the prompt's words. No language model is loaded.
-
-What it does not know: how long the prompt is in a base's tokens, and so whether an exemplar had to go.
+Shows what `run.py` decided by, from the same code: neighbours with their share in the vote and the words that matched, the
+output of every scorer, the in-scope score, the exemplars in prompt order, and the prompt's words. No language model is loaded,
+so LM scores are left out, and a prompt that is too long for the base's `max_length` is shown uncut.
 """
 
 import argparse
@@ -19,26 +17,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
-from retrieval.inspect_tables import show_retrieval
+from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
-from retrieval.map import NoPlots, Placed, draw_map
-from retrieval.prompt_text import prompt_text
-from retrieval.results import retrieval_record
+from retrieval.label_names import label_names_gate
+from retrieval.map import MapPoint, NoPlots, draw_map
+from retrieval.prediction import retrieval_record
+from retrieval.prompt_text import reply_prompt_text
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure
-from retrieval.store import RunSettings, load_settings, load_train_set
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
+from retrieval.train_set import embed_train_set
+from retrieval.train_set_files import RunSettings, load_settings, load_train_set
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+    """The command line's options."""
     found = argparse.ArgumentParser(prog="python -m retrieval.inspect", description=(__doc__ or "").splitlines()[0])
-    train_set = found.add_mutually_exclusive_group(required=True)
-    train_set.add_argument("--train", type=Path, metavar="FILE", help="train rows, as for run.py")
-    train_set.add_argument("--weights", type=Path, metavar="DIR", help="weights folder of a finished run")
-    asked = found.add_mutually_exclusive_group()
-    asked.add_argument("--ticket", metavar="TEXT", help="one ticket (without it and --val: asks for tickets)")
-    asked.add_argument("--val", type=Path, metavar="FILE", help="tickets, as for run.py")
+    source = found.add_mutually_exclusive_group(required=True)
+    source.add_argument("--train", type=Path, metavar="FILE", help="train rows, as for run.py")
+    source.add_argument("--weights", type=Path, metavar="DIR", help="weights folder of a finished run")
+    tickets = found.add_mutually_exclusive_group()
+    tickets.add_argument("--ticket", metavar="TEXT", help="one ticket (without it and --val: asks for tickets)")
+    tickets.add_argument("--val", type=Path, metavar="FILE", help="tickets, as for run.py")
     found.add_argument("--id", metavar="ID", help="only this row of --val")
     found.add_argument("--prompt", action="store_true", help="show the words of the prompt too")
     found.add_argument("--json", action="store_true", help="one JSON object per ticket on stdout")
@@ -67,23 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def inspect(options: argparse.Namespace) -> None:
-    """Looks tickets up and shows what is found.
+    """Retrieves for the tickets and shows what is found.
 
     Raises:
         InputProblems: something is wrong with what the user gave.
-        ModelUnavailable: the encoder cannot be loaded.
+        ModelUnavailable: the encoder, or a file of the run, cannot be loaded.
         NoPlots: --map without matplotlib.
     """
     rows, tickets, settings = read_input(options)
     configure()
     encoder = SentenceEncoder(options.encoder or settings.encoder)
-    classifier = classifier_of(options, rows, encoder, seed=settings.seed)
+    classifier = classifier_of(options.weights, rows, encoder, seed=settings.seed)
+    expected, found_width = (vectors.shape[1] for vectors in (classifier.train_set.ticket_vectors, encoder.encode(["x"])))
+    if found_width != expected:
+        raise ModelUnavailable(f"--encoder makes vectors of {found_width} numbers, expected {expected} as in {options.weights}")
     shown: list[Retrieval] = []
-    for batch in [tickets] if tickets else typed():
+    for batch in [tickets] if tickets else typed_tickets():
         found = retrieve(classifier, batch, encoder.encode([ticket.text for ticket in batch]))
         shown += found
-        for retrieved in found:
-            print_retrieval(retrieved, classifier, options)
+        for retrieval in found:
+            show(retrieval, classifier, options)
     if options.map:
         save_map(classifier, shown, encoder, options.map)
 
@@ -116,18 +119,13 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
     return rows, tickets, settings
 
 
-def classifier_of(
-    options: argparse.Namespace, rows: Sequence[LabelledTicket], encoder: Encoder, *, seed: int
-) -> IntentClassifier:
-    """The classifier as a run makes it; the vectors of a finished run are taken from its folder."""
-    from retrieval.label_names import label_names_gate
-    from retrieval.train_set import embed_train_set
-
-    train_set = load_train_set(options.weights) if options.weights else embed_train_set(rows, encoder)
-    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed)
+def classifier_of(weights: Path | None, rows: Sequence[LabelledTicket], encoder: Encoder, *, seed: int) -> IntentClassifier:
+    """The classifier as a run fits it; the vectors and the FAISS index of a finished run are read from its folder."""
+    train_set, index = load_train_set(weights) if weights else (embed_train_set(rows, encoder), None)
+    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed, ticket_index=index)
 
 
-def typed() -> Iterator[tuple[Ticket, ...]]:
+def typed_tickets() -> Iterator[tuple[Ticket, ...]]:
     """Tickets that a person types, one a line, until an empty line or the end of the input."""
     number = 0
     while True:
@@ -139,24 +137,24 @@ def typed() -> Iterator[tuple[Ticket, ...]]:
         yield (Ticket(f"typed-{number}", line.strip()),)
 
 
-def print_retrieval(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace) -> None:
+def show(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace) -> None:
     """One ticket, for a reader or a script."""
-    prompt = prompt_text(found.ticket.text, found.exemplars, intent=found.intent) if options.prompt else None
+    prompt = reply_prompt_text(found.ticket.text, found.exemplars, intent=found.intent) if options.prompt else None
     if options.json:
         words = {"prompt": {"system": prompt.system, "user": prompt.user, "assistant": prompt.assistant}} if prompt else {}
         print(json.dumps(retrieval_record(found) | words, ensure_ascii=False))
     else:
-        show_retrieval(found, classifier.weights, prompt)
+        print_retrieval(found, classifier.weights, prompt)
 
 
 def save_map(classifier: IntentClassifier, found: Sequence[Retrieval], encoder: Encoder, path: Path) -> None:
-    """Draws the train_set and the tickets."""
-    vectors = encoder.encode([retrieved.ticket.text for retrieved in found])
-    placed = [
-        Placed(retrieved.ticket.id, retrieved.intent, vector, tuple(near.row.id for near in retrieved.neighbours[:3]))
-        for retrieved, vector in zip(found, vectors, strict=True)
+    """Draws the train rows and the tickets."""
+    vectors = encoder.encode([retrieval.ticket.text for retrieval in found])
+    points = [
+        MapPoint(retrieval.ticket.id, retrieval.intent, vector, tuple(near.row.id for near in retrieval.neighbours[:3]))
+        for retrieval, vector in zip(found, vectors, strict=True)
     ]
-    draw_map(classifier.train_set, placed, path, file_format=path.suffix[1:])
+    draw_map(classifier.train_set, points, path, file_format=path.suffix[1:])
     print(f"the map stands in {path}", file=sys.stderr)
 
 

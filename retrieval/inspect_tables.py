@@ -1,7 +1,4 @@
-"""A retrieved as tables for a terminal.
-
-What it does not know: where the retrieved came from.
-"""
+"""A retrieval as tables for a terminal."""
 
 from dataclasses import fields
 
@@ -9,18 +6,18 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, Scorers, Weights
+from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, ScorerOutputs, ScorerWeights
 from retrieval.prompt_text import PromptText
 from retrieval.retrieve import Retrieval
 from retrieval.tickets import printable
 
 WIDTH = 120
-TICKET, REPLY = 26, 58  # characters of a text in a table
-SHARED = 4  # words
+TICKET_WIDTH, REPLY_WIDTH = 18, 58  # characters of a text in a table
+MAX_SHARED_WORDS = 3
 
 
-def show_retrieval(found: Retrieval, weights: Weights, prompt: PromptText | None) -> None:
-    """Prints neighbours, intent_scores, exemplars and, if given, the prompt's words.
+def print_retrieval(found: Retrieval, weights: ScorerWeights, prompt: PromptText | None) -> None:
+    """Prints neighbours, intents, exemplars and, if given, the prompt's words.
 
     Args:
         found: what retrieval says about a ticket.
@@ -29,44 +26,44 @@ def show_retrieval(found: Retrieval, weights: Weights, prompt: PromptText | None
     """
     console = Console(width=WIDTH, highlight=False, emoji=False)
     console.print(Text(f"{found.ticket.id}: {printable(found.ticket.text)}", style="bold"))
-    sure = "" if not found.out_of_scope else f"; below {IN_SCOPE_THRESHOLD}: probably about something that no intent covers"
-    said = f"intent {found.intent}, confidence {found.confidence:.2f}, in_scope_score {found.in_scope_score:.2f}{sure}"
-    console.print(Text(printable(said)))
+    note = f"; below {IN_SCOPE_THRESHOLD}: probably out of scope" if found.out_of_scope else ""
+    scores = f"confidence {found.confidence:.2f}, in-scope score {found.in_scope_score:.2f}{note}"
+    console.print(Text(printable(f"intent {found.intent}, {scores}")))
     console.print(_neighbours(found))
-    console.print(_votes(found, weights))
+    console.print(_intents(found, weights))
     console.print(_exemplars(found))
     if prompt:
-        for speaker, words in (("system", prompt.system), ("user", prompt.user), ("assistant begins", prompt.assistant)):
-            console.print(Text(f"--- {speaker}", style="bold"))
+        for role, words in (("system", prompt.system), ("user", prompt.user), ("assistant begins", prompt.assistant)):
+            console.print(Text(f"--- {role}", style="bold"))
             console.print(Text("\n".join(printable(line) for line in words.split("\n"))))
     console.print()
 
 
 def _neighbours(found: Retrieval) -> Table:
-    table = Table("nearest row", Column("intent", no_wrap=True), Column("ticket", no_wrap=True))
-    for name in ("cosine", "reply", "BM25", "exemplar_score", "shared words"):
-        table.add_column(name)
+    table = Table(Column("row", no_wrap=True), Column("intent", no_wrap=True), Column("ticket", no_wrap=True))
+    for name in ("cosine", "vote share", "reply cosine", "BM25", "exemplar score", "shared words"):
+        table.add_column(name, min_width=max(map(len, name.split())))
     for near in found.neighbours:
-        scores = (f"{near.cosine:.3f}", f"{near.reply_cosine:.3f}", f"{near.bm25:.2f}", f"{near.exemplar_score:.3f}")
-        words = (near.row.id, near.row.intent, _cut(near.row.text, TICKET))
-        table.add_row(*map(_cell, (*words, *scores, " ".join(near.shared[:SHARED]))))
+        scores = (near.cosine, near.vote_share, near.reply_cosine)
+        figures = (*(f"{score:.3f}" for score in scores), f"{near.bm25:.2f}", f"{near.exemplar_score:.3f}")
+        words = " ".join(near.shared_words[:MAX_SHARED_WORDS])
+        table.add_row(*map(_cell, (near.row.id, near.row.intent, _cut(near.row.text, TICKET_WIDTH), *figures, words)))
     return table
 
 
-def _votes(found: Retrieval, weights: Weights) -> Table:
-    scorers = [scorer.name for scorer in fields(Scorers)]
-    table = Table("intent", "probability", *(f"{name} x {getattr(weights, name):g}" for name in scorers))
-    for score in found.intent_scores:
-        table.add_row(
-            *map(_cell, (score.intent, f"{score.probability:.3f}", *(f"{score.scorers[name]:.3f}" for name in scorers)))
-        )
+def _intents(found: Retrieval, weights: ScorerWeights) -> Table:
+    names = [scorer.name for scorer in fields(ScorerOutputs)]
+    table = Table("intent", "probability", *(f"{name} x {getattr(weights, name):g}" for name in names))
+    for score in found.intents:
+        outputs = (f"{score.scorers[name]:.3f}" for name in names)
+        table.add_row(*map(_cell, (score.intent, f"{score.probability:.3f}", *outputs)))
     return table
 
 
 def _exemplars(found: Retrieval) -> Table:
     table = Table("exemplar, in prompt order", "intent", "stored reply")
     for row in reversed(found.exemplars):
-        table.add_row(*map(_cell, (row.id, row.intent, _cut(row.ideal_reply, REPLY))))
+        table.add_row(*map(_cell, (row.id, row.intent, _cut(row.ideal_reply, REPLY_WIDTH))))
     return table
 
 

@@ -1,10 +1,8 @@
-"""Do the intent names describe their rows?
+"""Do the label names describe their rows? A permutation test.
 
-A name such as `billing.seat_question` is exemplar_score three points of accuracy with two rows per intent and ten with one
-(EXPERIMENTS.md); names that mean nothing (`class_07`, or shuffled ones) cost more than that if they are believed. So they are
-tested first.
-
-What it does not know: single wrong names. Half-wrong names pass, because the other half is right.
+A name such as `billing.seat_question` is worth three points of accuracy with two rows per intent and ten with one
+(EXPERIMENTS.md); names that mean nothing (`class_07`, or shuffled ones) cost more than that if they are used. Names of which
+half are wrong still pass, because the other half is right.
 """
 
 from itertools import permutations
@@ -13,38 +11,52 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoder import unit
 from retrieval.gate import Gate
-from retrieval.train_set import TrainSet, unit
+from retrieval.index import DECIMALS
+from retrieval.train_set import TrainSet
 
-RANDOM_ORDERS = 500
+PERMUTATIONS = 500
 P_VALUE = 0.05
+STANDARD = f"used at a permutation p of at most {P_VALUE}"
 
 
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
-    """Keeps the names if rows lie nearer to their own intent's name than chance would have it.
+    """Uses the names if rows lie nearer to their own intent's name than chance would have it.
 
-    The mean cosine of each row with its own name (both centred) against re-assignments of the names: all of them for up to
-    five intents, `RANDOM_ORDERS` random ones beyond. With three intents or fewer p <= .05 cannot be reached, and being the
-    best of all assignments is enough.
+    The mean cosine of each row with its own name (both centred) against permutations of the names: all of them for up to
+    five intents, `PERMUTATIONS` random ones beyond. With three intents or fewer p <= .05 cannot be reached, and being the
+    best of all permutations is enough.
     """
-    centred_rows = unit(train_set.tickets - train_set.tickets.mean(axis=0))
-    cosines = centred_rows @ unit(train_set.names - train_set.names.mean(axis=0)).T  # (n, c)
-    own = _fit(cosines, train_set, np.arange(len(train_set.intents)))
-    others = _orders(len(train_set.intents), seed=seed)
-    as_good = sum(_fit(cosines, train_set, order) >= own for order in others)
+    centred_rows = unit(train_set.ticket_vectors - train_set.ticket_vectors.mean(axis=0))
+    centred_names = unit(train_set.name_vectors - train_set.name_vectors.mean(axis=0))
+    cosines = centred_rows @ centred_names.T  # (n, c)
+    own = _mean_cosine(cosines, train_set, np.arange(len(train_set.intents)))
+    others = _permutations(len(train_set.intents), seed=seed)
+    as_good = sum(_mean_cosine(cosines, train_set, order) >= own for order in others)
     p_value = (1 + as_good) / (1 + len(others))
-    kept = p_value <= P_VALUE or (1 < len(train_set.intents) <= 3 and not as_good)
-    why = f"rows lie near their own intent's name: p = {p_value:.3f} over {len(others)} re-assignments"
-    return Gate("intent names", kept, "used" if kept else "ignored", own, len(train_set.rows), None, why)
+    used = p_value <= P_VALUE or (1 < len(train_set.intents) <= 3 and not as_good)
+    return Gate(
+        name="label names",
+        passed=used,
+        decision="used" if used else "ignored",
+        standard=STANDARD,
+        statistic="permutation p",
+        value=p_value,
+        n=len(train_set.rows),
+        interval=None,
+        reason=f"rows lie near their own intent's name: p = {p_value:.3f} over {len(others)} permutations",
+        figures={"mean cosine of a row with its own name": own},
+    )
 
 
-def _fit(cosines: NDArray[np.float32], train_set: TrainSet, order: NDArray[np.int64]) -> float:
-    return float(cosines[np.arange(len(train_set.rows)), order[train_set.intent_of]].mean())
+def _mean_cosine(cosines: NDArray[np.float32], train_set: TrainSet, order: NDArray[np.int64]) -> float:
+    return round(float(cosines[np.arange(len(train_set.rows)), order[train_set.labels]].mean()), DECIMALS)
 
 
-def _orders(count: int, *, seed: int) -> list[NDArray[np.int64]]:
-    """Re-assignments of so many names, the true one left out."""
-    if factorial(min(count, 6)) <= RANDOM_ORDERS:
+def _permutations(count: int, *, seed: int) -> list[NDArray[np.int64]]:
+    """Permutations of so many names without the identity."""
+    if factorial(min(count, 6)) <= PERMUTATIONS:
         return [np.array(order) for order in permutations(range(count))][1:]
     generator = np.random.default_rng(seed)
-    return [generator.permutation(count) for _ in range(RANDOM_ORDERS)]
+    return [generator.permutation(count) for _ in range(PERMUTATIONS)]

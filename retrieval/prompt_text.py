@@ -2,13 +2,10 @@
 
     system     the rules
     user       the stored replies that retrieval chose, best last, next to the ticket; then the ticket
-    assistant  "intent: NAME\\nreply:" is given, a model writes the rest
+    assistant  "intent: NAME\\nreply:" is given, the model writes the rest
 
-A second, shorter prompt asks for the intent alone; its exemplars are tickets with their intents.
-
-No model is needed to say them, so whoever looks into a run can read the very words.
-
-What it does not know: tokens, templates, windows (`finetune.prompt`).
+A second, shorter prompt asks for the intent alone; its exemplars are tickets with their intents. No model is needed to build
+either, so `retrieval.inspect` shows the very words.
 """
 
 from collections.abc import Sequence
@@ -28,23 +25,22 @@ INTENT_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """What the three speakers of a prompt say; the assistant's words are a beginning."""
+    """What the three roles of a prompt say; the assistant's text is the beginning of the completion."""
 
     system: str
     user: str
     assistant: str
 
 
-def prompt_text(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, exemplar_tickets: bool = False) -> PromptText:
-    """The words for a ticket.
+def reply_prompt_text(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str) -> PromptText:
+    """The words that ask for a reply.
 
     Args:
         ticket: the customer's words.
         exemplars: best first.
-        intent: what the reply is prefilled with.
-        exemplar_tickets: whether an exemplar shows the ticket that it answered, too.
+        intent: what the completion is prefilled with.
     """
-    stored = "\n\n".join(_exemplar(row, with_ticket=exemplar_tickets) for row in reversed(exemplars))
+    stored = "\n\n".join(f"intent: {row.intent}\nreply: {row.ideal_reply}" for row in reversed(exemplars))
     user = f"Stored replies:\n\n{stored}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
     return PromptText(RULES, user, f"intent: {intent}\nreply:")
 
@@ -54,13 +50,8 @@ def intent_prompt_text(ticket: str, exemplars: Sequence[LabelledTicket]) -> Prom
 
     Args:
         ticket: the customer's words.
-        exemplars: a row of each candidate, the likeliest intent first.
+        exemplars: a row of each candidate intent, the likeliest intent first.
     """
     shown = "\n\n".join(f"ticket: {row.text}\nintent: {row.intent}" for row in reversed(exemplars))
     user = f"Sorted tickets:\n\n{shown}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
     return PromptText(INTENT_RULES, user, "intent:")
-
-
-def _exemplar(row: LabelledTicket, *, with_ticket: bool) -> str:
-    asked = f"ticket: {row.text}\n" if with_ticket else ""
-    return f"{asked}intent: {row.intent}\nreply: {row.ideal_reply}"

@@ -1,53 +1,52 @@
-"""What retrieval says about one ticket, all of it, small enough to keep and to print.
+"""All that retrieval says about a ticket: intents, neighbours, exemplars, small enough to keep and to print.
 
-The classifier intent_scores on many tickets at a time with matrices that grow with the train rows; here each ticket keeps
-only what the
-later stages and a reader need: the intent, who voted how, the nearest rows, the exemplars.
-
-What it does not know: language models. With none at hand, the reply of the first exemplar is the answer.
+The classifier scores a batch of tickets with matrices that grow with the train rows; a `Retrieval` keeps only what the later
+stages and a reader need. A language model that scores intents is asked in the middle: after the classifier has named the
+candidates, before intent and exemplars are chosen.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 import numpy as np
 
 from retrieval.encoder import Vectors
-from retrieval.exemplars import EXEMPLARS, exemplar_scores, reply_exemplars
+from retrieval.exemplars import (
+    CANDIDATE_INTENTS,
+    EXEMPLARS,
+    NearRows,
+    choose_exemplars,
+    exemplar_scores,
+    near_rows,
+    nearest_of_intents,
+)
 from retrieval.index import ranked
-from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, IntentClassifier, IntentScores, Scorers, score_in_chunks, winners
-from retrieval.lm_scores import NO_LM_SCORES, LmScores, fuse
+from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, Floats, IntentClassifier, ScorerOutputs
+from retrieval.lm_fusion import LmScores, fuse, lm_score_matrix
 from retrieval.tickets import LabelledTicket, Ticket
+from retrieval.train_set import Rows
 
 NEIGHBOURS = 5
-INTENTS_SHOWN = 5
+SHOWN_INTENTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A train row near a ticket.
+    """A train row near a ticket."""
 
-    Attributes:
-        row: the train row.
-        cosine: centred, of the two tickets: what FAISS ranks by.
-        reply_cosine: centred, of the ticket and the row's reply.
-        bm25: of the row's ticket.
-        exemplar_score: all of them for writing a reply (`exemplars`).
-        shared: the words that matched, rarest first.
-    """
-
-    row: LabelledTicket
-    cosine: float
-    reply_cosine: float
-    bm25: float
-    exemplar_score: float
-    shared: tuple[str, ...]
+    row: LabelledTicket  # the train row
+    cosine: float  # centred, of the two tickets: what the neighbours are ranked by
+    vote_share: float  # what the row adds to the ticket vote of its intent
+    reply_cosine: float  # centred, of the ticket and the row's reply
+    bm25: float  # of the row's ticket
+    exemplar_score: float  # what exemplars are ranked by
+    shared_words: tuple[str, ...]  # the words that both tickets hold, rarest first
 
 
 @dataclass(frozen=True, slots=True)
-class IntentVote:
-    """A candidate intent: its probability, what each scorer said before its weight, the language model's word if it was
-    asked."""
+class IntentScore:
+    """A candidate intent: its probability, each scorer's output before its weight, the LM score if there is one."""
 
     intent: str
     probability: float
@@ -57,36 +56,48 @@ class IntentVote:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """What retrieval found for a ticket.
+    """What retrieval says about a ticket."""
 
-    Attributes:
-        ticket: the ticket.
-        intent_scores: the likeliest intents, best first; the first is the answer.
-        in_scope_score: highest cosine to an intent; low for a ticket that belongs to none.
-        neighbours: nearest train rows, best first.
-        exemplars: rows to answer from, best first.
-    """
-
-    ticket: Ticket
-    intent_scores: tuple[IntentVote, ...]
-    in_scope_score: float
-    neighbours: tuple[Neighbour, ...]
-    exemplars: tuple[LabelledTicket, ...]
+    ticket: Ticket  # the ticket
+    intents: tuple[IntentScore, ...]  # the likeliest intents, best first; the first is the predicted one
+    in_scope_score: float  # highest cosine to an intent; low for a ticket that belongs to none
+    neighbours: tuple[Neighbour, ...]  # nearest train rows, best first
+    exemplars: tuple[LabelledTicket, ...]  # rows to answer from, best first
 
     @property
     def intent(self) -> str:
-        """The chosen intent."""
-        return self.intent_scores[0].intent
+        """The predicted intent."""
+        return self.intents[0].intent
 
     @property
     def confidence(self) -> float:
-        """The chosen intent's probability."""
-        return self.intent_scores[0].probability
+        """The probability of the predicted intent."""
+        return self.intents[0].probability
 
     @property
     def out_of_scope(self) -> bool:
         """Whether the ticket is probably about something that no intent covers."""
         return self.in_scope_score < IN_SCOPE_THRESHOLD
+
+
+@dataclass(frozen=True, slots=True)
+class IntentQuestion:
+    """A ticket, its candidate intents (likeliest first), and the nearest row of each."""
+
+    ticket: Ticket
+    candidates: tuple[str, ...]
+    rows: tuple[LabelledTicket, ...]
+
+
+class LmScorer(Protocol):
+    """A language model that scores candidate intents."""
+
+    @property
+    def weight(self) -> float:
+        """Of its scores beside the classifier's log-probabilities."""
+
+    def score(self, questions: Sequence[IntentQuestion]) -> LmScores:
+        """The scores of each question's candidates; a question may be left out."""
 
 
 def retrieve(
@@ -95,83 +106,126 @@ def retrieve(
     vectors: Vectors,
     *,
     exemplars: int = EXEMPLARS,
-    lm_scores: LmScores = NO_LM_SCORES,
+    lm_scorer: LmScorer | None = None,
 ) -> tuple[Retrieval, ...]:
-    """IntentScores on tickets and chooses their neighbours and exemplars.
+    """Classifies tickets and chooses their neighbours and exemplars.
 
     Args:
-        classifier: fitted on the train_set.
-        tickets: m tickets.
+        classifier: fitted on the train set.
+        tickets: m tickets with unique ids.
         vectors: (m, d) their unit vectors.
-        exemplars: how many exemplars each.
-        lm_scores: a further voter's, mixed in before the intent and the exemplars are chosen.
+        exemplars: how many for each ticket.
+        lm_scorer: a language model whose scores join the classifier's.
     """
     found: list[Retrieval] = []
-    for intent_scores in score_in_chunks(classifier, vectors, [ticket.text for ticket in tickets]):
-        batch = tickets[len(found) : len(found) + len(intent_scores.winners)]
-        heard = _mixed(classifier, intent_scores, batch, lm_scores)
+    for batch, scores in classifier.batches(vectors, [ticket.text for ticket in tickets]):
+        asked = tickets[batch]
+        near = near_rows(classifier, vectors[batch], scores.log_probabilities)
+        questions = intent_questions(classifier, asked, near, scores.log_probabilities) if lm_scorer else ()
+        lm_scores = _candidate_scores(lm_scorer.score(questions), questions) if lm_scorer else {}
+        matrix = lm_score_matrix(lm_scores, [ticket.id for ticket in asked], classifier.train_set.intents)
+        log_p = fuse(scores.log_probabilities, matrix, lm_scorer.weight if lm_scorer else 0.0)
         found += (
-            _one(classifier, ticket, heard, number, exemplars=exemplars, lm_scores=lm_scores)
-            for number, ticket in enumerate(batch)
+            Retrieval(
+                ticket=ticket,
+                intents=_intent_scores(classifier, log_p[i], scores.scorers, i, lm_scores.get(ticket.id, {})),
+                in_scope_score=float(scores.in_scope[i]),
+                neighbours=_neighbours(classifier, ticket, near[i], log_p[i], scores.row_bm25[i]),
+                exemplars=_exemplars(classifier, near[i], log_p[i], exemplars),
+            )
+            for i, ticket in enumerate(asked)
         )
     return tuple(found)
 
 
-def _mixed(
-    classifier: IntentClassifier, intent_scores: IntentScores, tickets: Sequence[Ticket], lm_scores: LmScores
-) -> IntentScores:
-    """The intent_scores with lm_scores in their probabilities; the scorers stay the classifier's own."""
-    said = lm_scores.matrix([ticket.id for ticket in tickets], classifier.train_set.intents)
-    log_probabilities = fuse(intent_scores.log_probabilities, said, lm_scores.weight)
-    return replace(intent_scores, log_probabilities=log_probabilities, winners=winners(log_probabilities))
+def retrieve_train_rows(classifier: IntentClassifier, rows: Rows, log_probabilities: Floats) -> tuple[Retrieval, ...]:
+    """Train rows as if they were new tickets: the row itself is hidden from its exemplars.
 
-
-def _one(
-    classifier: IntentClassifier,
-    ticket: Ticket,
-    intent_scores: IntentScores,
-    number: int,
-    *,
-    exemplars: int,
-    lm_scores: LmScores,
-) -> Retrieval:
-    rows = classifier.train_set.rows
-    said = lm_scores.of_ticket.get(ticket.id, {})
-    return Retrieval(
-        ticket=ticket,
-        intent_scores=tuple(
-            _intent_vote(classifier, intent_scores, number, int(c), said)
-            for c in ranked(intent_scores.log_probabilities[number], INTENTS_SHOWN)
-        ),
-        in_scope_score=float(intent_scores.in_scope_score[number]),
-        neighbours=_neighbours(classifier, ticket, intent_scores, number),
-        exemplars=tuple(rows[i] for i in reply_exemplars(classifier.train_set, intent_scores, number, count=exemplars)),
+    Args:
+        classifier: fitted on all rows.
+        rows: (m,) which.
+        log_probabilities: (m, c) of these rows, out-of-fold.
+    """
+    train_set = classifier.train_set
+    vectors = train_set.ticket_vectors[rows]
+    near = near_rows(classifier, vectors, log_probabilities, hidden=[int(row) for row in rows])
+    in_scope = (vectors @ classifier.class_vectors.T).max(axis=1) if len(rows) else ()
+    return tuple(
+        Retrieval(
+            ticket=Ticket(train_set.rows[row].id, train_set.rows[row].text),
+            intents=_intent_scores(classifier, log_p, None, i, {}),
+            in_scope_score=float(score),
+            neighbours=(),
+            exemplars=_exemplars(classifier, near[i], log_p, EXEMPLARS),
+        )
+        for i, (row, log_p, score) in enumerate(zip(rows, log_probabilities, in_scope, strict=True))
     )
+
+
+def intent_questions(
+    classifier: IntentClassifier, tickets: Sequence[Ticket], near: Sequence[NearRows], log_probabilities: Floats
+) -> tuple[IntentQuestion, ...]:
+    """What a language model is asked about the intents of m tickets, (m, c) their log-probabilities."""
+    train_set = classifier.train_set
+    found = []
+    for ticket, rows, log_p in zip(tickets, near, log_probabilities, strict=True):
+        candidates = ranked(log_p, CANDIDATE_INTENTS)
+        shown = nearest_of_intents(train_set, rows, candidates)
+        names = tuple(train_set.intents[c] for c in candidates)
+        found.append(IntentQuestion(ticket, names, tuple(train_set.rows[i] for i in shown)))
+    return tuple(found)
+
+
+def _candidate_scores(scores: LmScores, questions: Sequence[IntentQuestion]) -> LmScores:
+    """The scores of the candidates that were asked about; no other intent can come in."""
+    return {
+        question.ticket.id: {name: score for name, score in scores[question.ticket.id].items() if name in question.candidates}
+        for question in questions
+        if question.ticket.id in scores
+    }
+
+
+def _exemplars(classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int) -> tuple[LabelledTicket, ...]:
+    train_set = classifier.train_set
+    scores = exemplar_scores(near, log_p, train_set.labels)
+    return tuple(train_set.rows[i] for i in choose_exemplars(train_set, near, scores, count=count))
 
 
 def _neighbours(
-    classifier: IntentClassifier, ticket: Ticket, intent_scores: IntentScores, number: int
+    classifier: IntentClassifier, ticket: Ticket, near: NearRows, log_p: Floats, row_bm25: Vectors
 ) -> tuple[Neighbour, ...]:
-    exemplar_score = exemplar_scores(classifier.train_set, intent_scores, number)
+    train_set = classifier.train_set
+    shares = classifier.vote_shares(near.rows, near.ticket_cosines)
+    exemplar = exemplar_scores(near, log_p, train_set.labels)
     return tuple(
         Neighbour(
-            row=(row := classifier.train_set.rows[i]),
-            cosine=float(intent_scores.ticket_scores[number, i]),
-            reply_cosine=float(intent_scores.reply_scores[number, i]),
-            bm25=float(intent_scores.bm25_scores[number, i]),
-            exemplar_score=float(exemplar_score[i]),
-            shared=tuple(classifier.bm25_index.shared(ticket.text, row.text)),
+            row=(row := train_set.rows[near.rows[i]]),
+            cosine=float(near.ticket_cosines[i]),
+            vote_share=float(shares[i]),
+            reply_cosine=float(near.reply_cosines[i]),
+            bm25=float(row_bm25[near.rows[i]]),
+            exemplar_score=float(exemplar[i]),
+            shared_words=tuple(classifier.documents.index.shared_words(ticket.text, row.text)),
         )
-        for i in ranked(intent_scores.ticket_scores[number], NEIGHBOURS)
+        for i in ranked(near.ticket_cosines, NEIGHBOURS)
     )
 
 
-def _intent_vote(
-    classifier: IntentClassifier, intent_scores: IntentScores, number: int, intent: int, said: Mapping[str, float]
-) -> IntentVote:
-    return IntentVote(
-        intent=classifier.train_set.intents[intent],
-        probability=float(np.exp(intent_scores.log_probabilities[number, intent])),
-        scorers={scorer.name: float(getattr(intent_scores.scorers, scorer.name)[number, intent]) for scorer in fields(Scorers)},
-        lm_score=said.get(classifier.train_set.intents[intent]),
+def _intent_scores(
+    classifier: IntentClassifier,
+    log_p: Floats,
+    scorers: ScorerOutputs | None,
+    number: int,
+    lm_scores: Mapping[str, float],
+) -> tuple[IntentScore, ...]:
+    names = classifier.train_set.intents
+    outputs = [] if scorers is None else [(field.name, getattr(scorers, field.name)[number]) for field in fields(scorers)]
+    return tuple(
+        IntentScore(
+            intent=names[c],
+            probability=float(np.exp(log_p[c])),
+            scorers={name: float(output[c]) for name, output in outputs},
+            lm_score=lm_scores.get(names[c]),
+        )
+        for c in ranked(log_p, SHOWN_INTENTS)
     )

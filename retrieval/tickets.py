@@ -1,11 +1,7 @@
 """Tickets as they are read from JSONL files.
 
-One file is read whole and every problem in it is collected, each as `file:line: found ..., expected ...`, so that a user
-mends a file once and not once per line. Nothing here knows about vectors or models, and nothing here prints.
-
-What it does not know: whether two differently worded tickets mean the same (see `train_set.near_duplicates`), and which
-language
-a ticket is written in.
+A file is read whole and every problem in it is collected, each as `file:line: found ..., expected ...`, so that a user
+mends a file once and not once per line.
 """
 
 import json
@@ -29,7 +25,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class LabelledTicket:
-    """A train row: a ticket with its intent and the reply the train_set wants."""
+    """A train row: a ticket with its intent and the reply the support team wants."""
 
     id: str
     text: str
@@ -83,7 +79,7 @@ def read_rows(
         found += [] if found else more_problems(row)
         key = row.get("id")
         if isinstance(key, str) and first_line.setdefault(key, number) != number:
-            found.append(f"found the id {shown(key)} again, first in line {first_line[key]}, expected unique ids")
+            found.append(f"found the id {quoted(key)} again, first in line {first_line[key]}, expected unique ids")
         problems += [f"{path}:{number}: {what}" for what in found]
         rows += [] if found else [row]
     if not rows and not problems:
@@ -98,7 +94,7 @@ def _parse(line: bytes, fields: Sequence[str]) -> tuple[dict[str, Any], list[str
         return {}, [f"found byte 0x{line[error.start]:02x} at column {error.start + 1}, expected UTF-8"]
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
         where = f" ({error.msg} at column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        return {}, [f"found {shown(line.decode('utf-8'))}{where}, expected a JSON object"]
+        return {}, [f"found {quoted(line.decode('utf-8'))}{where}, expected a JSON object"]
     if not isinstance(row, dict):
         return {}, [f"found {_kind(row)}, expected a JSON object with {', '.join(fields)}"]
     return row, [problem for field in fields if (problem := _field_problem(row, field))]
@@ -107,7 +103,7 @@ def _parse(line: bytes, fields: Sequence[str]) -> tuple[dict[str, Any], list[str
 def _field_problem(row: dict[str, Any], field: str) -> str:
     if field not in row:
         near = [key for key in row if key.strip().lower() == field]
-        return f'found no field "{field}"' + (f" (but {shown(near[0])})" if near else "") + ", expected a non-empty string"
+        return f'found no field "{field}"' + (f" (but {quoted(near[0])})" if near else "") + ", expected a non-empty string"
     value = row[field]
     if not isinstance(value, str):
         return f'found {_kind(value)} in "{field}", expected a non-empty string'
@@ -125,7 +121,7 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "an object")
 
 
-def shown(text: str, *, limit: int = 40) -> str:
+def quoted(text: str, *, limit: int = 40) -> str:
     """A piece of user text, quoted on one line and cut, for a message."""
     line = " ".join(text.split())
     return json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
@@ -137,29 +133,29 @@ def printable(text: str) -> str:
 
 
 def input_warnings(train: Sequence[LabelledTicket], val: Sequence[Ticket]) -> list[str]:
-    """What is odd about good input, a sentence each: the run goes on, and the user should know."""
+    """Warnings about input that is valid and looks wrong, a sentence each."""
     both = sorted({row.id for row in train} & {row.id for row in val})
-    found = [f"{len(both)} id(s) stand in both files, first {shown(both[0])}"] if both else []
+    found = [f"{len(both)} id(s) stand in both files, first {quoted(both[0])}"] if both else []
     intents_of: dict[str, set[str]] = defaultdict(set)
     for row in train:
-        intents_of[folded(row.text)].add(row.intent)
+        intents_of[normalised(row.text)].add(row.intent)
     for text, intents in intents_of.items():
         if len(intents) > 1:
-            found.append(f"the ticket {shown(text)} has conflicting intents: {', '.join(map(shown, sorted(intents)))}")
+            found.append(f"the ticket {quoted(text)} has conflicting intents: {', '.join(map(quoted, sorted(intents)))}")
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in train:
-        spellings[folded(row.intent)].add(row.intent)
+        spellings[normalised(row.intent)].add(row.intent)
     for names in spellings.values():
         if len(names) > 1:
             found.append(
-                f"intents that differ only in case or spaces count as different: {', '.join(map(shown, sorted(names)))}"
+                f"intents that differ only in case or spaces count as different: {', '.join(map(quoted, sorted(names)))}"
             )
-    repeated = sum(count - 1 for count in Counter(folded(row.text) for row in train).values())
+    repeated = sum(count - 1 for count in Counter(normalised(row.text) for row in train).values())
     if repeated:
         found.append(f"{repeated} train ticket(s) repeat another one word for word")
     return found
 
 
-def folded(text: str) -> str:
+def normalised(text: str) -> str:
     """Text without case and with single spaces: what counts as the same ticket."""
     return " ".join(text.casefold().split())

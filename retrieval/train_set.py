@@ -1,104 +1,125 @@
-"""The support train_set as vectors: the one object that the stages of a run share.
+"""The train rows with their vectors: the one object that the stages of a run share.
 
-Every row is embedded once; whatever needs the train_set without some of its rows (leave-one-out, cross-fitting) takes `keep`,
-which slices and never embeds again. The list of intents stays whole in a slice, so a class that lost its last row is still
-there with its name: the same mechanism serves intents that have no row from the start.
-
-What it does not know: how its vectors are compared.
+Every row is embedded once; whatever needs a part of the rows (cross-validation, a training subset) takes a slice. The list of
+intents stays whole in a slice, so an intent that lost its last row is still there with its name.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoder import Encoder, Vectors, humanised
-from retrieval.tickets import LabelledTicket, shown
+from retrieval.encoder import Encoder, Vectors, humanised, unit
+from retrieval.index import ranked
+from retrieval.tickets import LabelledTicket, normalised, quoted
 
-NEAR_DUPLICATE = 0.97
-MOST_COMPARED = 20_000  # rows, the first ones: every pair is looked at, and 100,000 rows would take minutes
-MOST_SAID = 5
+NEAR_DUPLICATE = 0.97  # cosine
+MAX_COMPARED = 20_000  # rows, the first ones: every pair is compared, and 100,000 rows would take minutes
+MAX_REPORTED = 5
 BLOCK = 512
+
+Rows = NDArray[np.int64]  # positions of train rows
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSet:
-    """The train rows, their intents and their vectors.
+    """The train rows, their intents and their vectors."""
 
-    Attributes:
-        rows: n train rows.
-        intents: c intents, sorted; may hold intents without a row.
-        intent_of: (n,) the number of each row's intent in `intents`.
-        tickets: (n, d) unit vectors of the tickets.
-        replies: (n, d) unit vectors of the ideal replies.
-        names: (c, d) unit vectors of the humanised intent names.
-    """
+    rows: tuple[LabelledTicket, ...]  # n train rows
+    intents: tuple[str, ...]  # c intents, sorted; may hold intents without a row
+    labels: Rows  # (n,) the position of each row's intent in `intents`
+    ticket_vectors: Vectors  # (n, d) unit vectors of the tickets
+    reply_vectors: Vectors  # (n, d) unit vectors of the ideal replies
+    name_vectors: Vectors  # (c, d) unit vectors of the humanised intent names
 
-    rows: tuple[LabelledTicket, ...]
-    intents: tuple[str, ...]
-    intent_of: NDArray[np.int64]
-    tickets: Vectors
-    replies: Vectors
-    names: Vectors
-
-    def keep(self, numbers: Sequence[int] | NDArray[np.int64]) -> "TrainSet":
-        """The train_set with only these rows, in this order, and with all of its intents."""
-        chosen = np.asarray(numbers, dtype=np.int64)
+    def subset(self, rows: Sequence[int] | Rows) -> "TrainSet":
+        """These rows in this order, with all intents."""
+        chosen = np.asarray(rows, dtype=np.int64)
         return replace(
             self,
             rows=tuple(self.rows[i] for i in chosen),
-            intent_of=self.intent_of[chosen],
-            tickets=self.tickets[chosen],
-            replies=self.replies[chosen],
+            labels=self.labels[chosen],
+            ticket_vectors=self.ticket_vectors[chosen],
+            reply_vectors=self.reply_vectors[chosen],
         )
 
-    def without(self, numbers: Sequence[int] | NDArray[np.int64]) -> "TrainSet":
-        """The train_set with all rows but these."""
-        return self.keep(np.setdiff1d(np.arange(len(self.rows)), np.asarray(numbers, dtype=np.int64)))
+    def without(self, rows: Sequence[int] | Rows) -> "TrainSet":
+        """All rows but these."""
+        return self.subset(np.setdiff1d(np.arange(len(self.rows)), np.asarray(rows, dtype=np.int64)))
 
 
 def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder) -> TrainSet:
     """Embeds tickets, replies and intent names."""
-    intents = tuple(sorted({row.intent for row in rows}))
-    number = {intent: c for c, intent in enumerate(intents)}
+    intents, labels = intents_of(rows)
     return TrainSet(
         rows=tuple(rows),
         intents=intents,
-        intent_of=np.array([number[row.intent] for row in rows], dtype=np.int64),
-        tickets=_encoded_once([row.text for row in rows], encoder),
-        replies=_encoded_once([row.ideal_reply for row in rows], encoder),
-        names=encoder.encode([humanised(intent) for intent in intents]),
+        labels=labels,
+        ticket_vectors=_encode_distinct([row.text for row in rows], encoder),
+        reply_vectors=_encode_distinct([row.ideal_reply for row in rows], encoder),
+        name_vectors=encoder.encode([humanised(intent) for intent in intents]),
     )
 
 
-def _encoded_once(texts: Sequence[str], encoder: Encoder) -> Vectors:
-    """(n, d) the vectors of n texts; a text that stands there twice is embedded once, as all_splits repeat their replies."""
-    number = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-    return encoder.encode(list(number))[[number[text] for text in texts]]
+def intents_of(rows: Sequence[LabelledTicket]) -> tuple[tuple[str, ...], Rows]:
+    """The sorted intents of n rows, and (n,) the position of each row's intent."""
+    intents = tuple(sorted({row.intent for row in rows}))
+    position = {intent: c for c, intent in enumerate(intents)}
+    return intents, np.array([position[row.intent] for row in rows], dtype=np.int64)
+
+
+def _encode_distinct(texts: Sequence[str], encoder: Encoder) -> Vectors:
+    """(n, d) the vectors of n texts; equal texts are embedded once, for support teams repeat their replies."""
+    position = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    return encoder.encode(list(position))[[position[text] for text in texts]]
 
 
 def near_duplicates(train_set: TrainSet, *, threshold: float = NEAR_DUPLICATE) -> list[str]:
-    """Pairs of rows whose tickets are almost the same but whose intents differ, a sentence each (at most five; of the first
-    `MOST_COMPARED` rows).
+    """Pairs of rows with almost the same ticket and different intents, a sentence each: one of the labels is probably wrong.
 
-    Rows of one intent may resemble each other as they like; two intents for one question are an error in the labels.
+    At most `MAX_REPORTED` pairs, looked for among the first `MAX_COMPARED` rows.
     """
     found: list[str] = []
-    tickets = train_set.tickets[:MOST_COMPARED]
-    for start in range(0, len(tickets), BLOCK):
-        cosines = tickets[start : start + BLOCK] @ tickets.T  # (block, n)
+    vectors = train_set.ticket_vectors[:MAX_COMPARED]
+    for start in range(0, len(vectors), BLOCK):
+        cosines = vectors[start : start + BLOCK] @ vectors.T  # (block, n)
         for row, j in np.argwhere(cosines >= threshold):
             i = start + row
-            if i < j and train_set.intent_of[i] != train_set.intent_of[j]:
+            if i < j and train_set.labels[i] != train_set.labels[j]:
                 one, other = train_set.rows[i], train_set.rows[j]
-                found.append(f"near-duplicate tickets {shown(one.id)} ({one.intent}) and {shown(other.id)} ({other.intent})")
-                if len(found) == MOST_SAID:
+                pair = f"{quoted(one.id)} ({one.intent}) and {quoted(other.id)} ({other.intent})"
+                found.append(f"near-duplicate tickets {pair}")
+                if len(found) == MAX_REPORTED:
                     return found
     return found
 
 
-def unit(vectors: NDArray[np.floating]) -> Vectors:
-    """Rows at length 1; a row of zeros stays zero (it has no direction to score with)."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 1e-9), dtype=np.float32)
+def representative_rows(train_set: TrainSet, *, at_most: int) -> Rows:
+    """The positions of at most so many rows, ascending; all of them where that is enough.
+
+    Every intent in turn gives the row that is nearest to the mean of its tickets among those that are left, a repeated ticket
+    last; so all intents are covered before any has two rows.
+    """
+    if len(train_set.rows) <= at_most:
+        return np.arange(len(train_set.rows))
+    turn = np.empty(len(train_set.rows), dtype=np.int64)  # the round in which a row's intent gives it
+    for intent in range(len(train_set.intents)):
+        members = np.flatnonzero(train_set.labels == intent)
+        turn[members[_most_typical_first(train_set, members)]] = np.arange(len(members))
+    return np.sort(np.lexsort((train_set.labels, turn))[:at_most])
+
+
+def _most_typical_first(train_set: TrainSet, members: Rows) -> Rows:
+    if not len(members):
+        return members
+    vectors = train_set.ticket_vectors[members]
+    order = ranked(vectors @ unit(vectors.mean(axis=0)), len(members))
+    seen: Counter[str] = Counter()
+    repeats = np.zeros(len(members), dtype=np.int64)
+    for i in order:
+        text = normalised(train_set.rows[members[i]].text)
+        repeats[i] = seen[text]
+        seen[text] += 1
+    return order[np.argsort(repeats[order], kind="stable")]

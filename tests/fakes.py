@@ -1,4 +1,4 @@
-"""Tiny stand-ins: a hash encoder, a two-layer random Llama with a word tokenizer, a train_set of a few rows."""
+"""Tiny stand-ins: a hash encoder, a two-layer random Llama with a byte tokenizer, a train set of a few rows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def row(number: int, text: str, intent: str, reply: str) -> LabelledTicket:
 
 
 ROWS = (
-    row(1, "do guests need a seat", "billing.seat", "Guests need no seat on any config."),
+    row(1, "do guests need a seat", "billing.seat", "Guests need no seat on any plan."),
     row(2, "how much is one more seat", "billing.seat", "One more seat is $12 a month."),
     row(3, "rotate my api token", "api.token", "Press Rotate under Settings → API; the old token works for 24 hours."),
     row(4, "my token leaked", "api.token", "Press Revoke under Settings → API at once."),

@@ -1,14 +1,8 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from retrieval.curate import representative_rows
-from retrieval.files import write_json, write_text
-from retrieval.index import build_index
-from retrieval.store import load_train_set, save_train_set
-from retrieval.tickets import InputProblems
-from tests.fakes import ROWS, row, train_set
+from retrieval.files import folder_sha256, lookup_problem, use_default_permissions, write_json, write_jsonl, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -23,36 +17,31 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "r.json", {"loss": float("nan")})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_jsonl(tmp_path / "r.jsonl", [{}, {"loss": float("inf")}])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_written_files_can_be_read_by_others(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
+    (tmp_path / "private").touch(mode=0o600)
     write_json(tmp_path / "r.json", {})
-    save_train_set(train_set(), build_index(train_set().tickets), tmp_path)
+    use_default_permissions(tmp_path / "private")
     assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "usual").stat().st_mode}
 
 
-def test_a_saved_desk_is_loaded_as_it_was(tmp_path: Path) -> None:
-    save_train_set(train_set(), build_index(train_set().tickets), tmp_path)
-    loaded = load_train_set(tmp_path)
-    assert (loaded.rows, loaded.intents) == (train_set().rows, train_set().intents)
-    assert np.array_equal(loaded.replies, train_set().replies)
-    assert np.array_equal(loaded.intent_of, train_set().intent_of)
+def test_the_digest_of_a_folder_changes_with_names_and_contents_of_its_weights_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"1")
+    (tmp_path / "notes.txt").write_bytes(b"1")
+    before = folder_sha256(tmp_path)
+    (tmp_path / "notes.txt").write_bytes(b"2")
+    assert folder_sha256(tmp_path) == before
+    (tmp_path / "a.safetensors").rename(tmp_path / "b.safetensors")
+    renamed = folder_sha256(tmp_path)
+    (tmp_path / "b.safetensors").write_bytes(b"2")
+    assert len({before, renamed, folder_sha256(tmp_path)}) == 3
 
 
-def test_a_folder_that_is_no_weights_folder_is_a_problem(tmp_path: Path) -> None:
-    with pytest.raises(InputProblems, match="expected a weights folder"):
-        load_train_set(tmp_path)
-
-
-def test_representative_rows_cover_every_intent_before_any_has_two() -> None:
-    many = train_set((*ROWS, *(row(10 + i, f"seat {i}", "billing.seat", f"r{i}") for i in range(6))))
-    chosen = representative_rows(many, at_most=3)
-    assert sorted(many.intent_of[chosen].tolist()) == [0, 1, 2]
-    assert representative_rows(many, at_most=99).tolist() == list(range(12))
-
-
-def test_a_repeated_ticket_is_chosen_last() -> None:
-    rows = [row(i, text, "billing.seat", "r") for i, text in enumerate(["seat price", "Seat  price", "other words"])]
-    assert representative_rows(train_set(rows), at_most=2).tolist() in ([0, 2], [1, 2])
+def test_a_path_that_cannot_be_looked_up_is_a_sentence_and_no_error() -> None:
+    assert lookup_problem(Path("x" * 300)).startswith("a path that cannot be looked up (")
+    assert lookup_problem(Path("missing")) == ""

@@ -2,32 +2,60 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
+import faiss
+import numpy as np
 import pytest
 
 import run
 from retrieval import inspect
-from tests.test_run import GOOD, ROOT, arguments, write
+from tests.fakes import DIMENSION, HashEncoder
 
+ROOT = Path(__file__).parent.parent.parent
 ROWS = [
-    GOOD,
-    GOOD | {"id": "b", "ticket": "rotate my api token", "intent": "api.token", "ideal_reply": "Press Rotate."},
-    GOOD | {"id": "c", "ticket": "a guest cannot log in", "intent": "access.login", "ideal_reply": "Invite them again."},
+    {"id": "a", "ticket": "do guests need a seat", "intent": "billing.seat", "ideal_reply": "Guests need no seat."},
+    {"id": "b", "ticket": "rotate my api token", "intent": "api.token", "ideal_reply": "Press Rotate."},
+    {"id": "c", "ticket": "[b]guest[/b] cannot log in", "intent": "access.login", "ideal_reply": "Invite them again."},
 ]
+VAL = [{"id": "v", "ticket": "guest seats?"}, {"id": "w", "ticket": "token <b>[red]leaked[/red]"}]
+
+
+class FakeEncoder(HashEncoder):
+    """Stands where the embedded encoder would be loaded; remembers which was wanted."""
+
+    digest = "sha256:0"
+    wanted: str | None = "none"
+
+    def __init__(self, source: str | None) -> None:
+        super().__init__()
+        FakeEncoder.wanted = source
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fake_encoder() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "SentenceEncoder", FakeEncoder)
+        patch.setattr(inspect, "SentenceEncoder", FakeEncoder)
+        yield
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run without a language model."""
     folder = tmp_path_factory.mktemp("run")
-    write(folder / "train.jsonl", *ROWS)
-    write(folder / "val.jsonl", {"id": "v", "ticket": "guest seats?"}, {"id": "w", "ticket": "token <b>[red]leaked[/red]"})
-    assert run.main(arguments(folder)) == 0
+    for name, rows in (("train", ROWS), ("val", VAL)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    paths = {"train": "train.jsonl", "val": "val.jsonl", "weights": "weights", "output": "results.json"}
+    options = [text for name, path in paths.items() for text in (f"--{name}", str(folder / path))]
+    assert run.main([*options, "--base-model", "none"]) == 0
     return folder
 
 
-def said(capsys: pytest.CaptureFixture[str], *options: object) -> list[dict[str, Any]]:
+def shown(capsys: pytest.CaptureFixture[str], *options: object) -> list[dict[str, Any]]:
     assert inspect.main([*map(str, options), "--json"]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
@@ -36,50 +64,122 @@ def test_a_finished_run_is_explained_as_the_run_explained_itself(finished: Path,
     lines = (finished / "weights" / "predictions.jsonl").read_text().splitlines()
     own = {"prediction", "source", "findings", "draft"}
     recorded = [{key: value for key, value in json.loads(line).items() if key not in own} for line in lines]
-    assert said(capsys, "--weights", finished / "weights", "--val", finished / "val.jsonl") == recorded
-    assert said(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl") == recorded
+    assert shown(capsys, "--weights", finished / "weights", "--val", finished / "val.jsonl") == recorded
+    assert shown(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl") == recorded
 
 
 def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (found,) = said(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl", "--id", "v", "--prompt")
+    (found,) = shown(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl", "--id", "v", "--prompt")
     assert found["id"] == "v"
     assert found["prompt"]["user"].endswith("Ticket:\nguest seats?")
     assert found["prompt"]["assistant"] == f"intent: {found['predicted_intent']}\nreply:"
-    stored = [
-        found["prompt"]["user"].index({row["id"]: row for row in ROWS}[name]["ideal_reply"]) for name in found["exemplars"]
-    ]
+    replies = {row["id"]: row["ideal_reply"] for row in ROWS}
+    stored = [found["prompt"]["user"].index(replies[name]) for name in found["exemplars"]]
     assert stored == sorted(stored, reverse=True), "best last"
 
 
 def test_the_tables_show_what_a_ticket_says_and_do_not_obey_it(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ticket = "\x1b[2J token [red]leaked[/red] :smile:"
     assert inspect.main(["--weights", str(finished / "weights"), "--ticket", ticket, "--prompt"]) == 0
-    shown = capsys.readouterr().out
-    assert "\x1b[2J" not in shown
-    for piece in ("[red]leaked[/red] :smile:", "api.token", "neighbours x 6", "shared words", "--- assistant begins"):
-        assert piece in shown
+    tables = capsys.readouterr().out
+    assert "\x1b[2J" not in tables
+    for piece in ("[red]leaked[/red] :smile:", "[b]guest[/b]", "api.token", "ticket_vote x 6", "--- assistant begins"):
+        assert piece in tables
+
+
+def test_each_neighbour_is_shown_with_its_share_in_the_vote(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--weights", finished / "weights", "--ticket", "guest token"]
+    (found,) = shown(capsys, *options)
+    assert inspect.main([*map(str, options)]) == 0
+    tables = capsys.readouterr().out
+    heads = "".join(tables.splitlines()[2:5]).replace("┃", " ").split()
+    assert {"cosine", "vote", "share", "shared", "words"} <= {*heads}
+    lines = {near["id"]: next(x for x in tables.splitlines() if x.split()[1:2] == [near["id"]]) for near in found["neighbours"]}
+    for near in found["neighbours"]:
+        cells = [cell.strip() for cell in lines[near["id"]].split("│")]
+        assert cells[4:6] == [f"{near['cosine']:.3f}", f"{near['vote_share']:.3f}"]
+    assert {*lines} == {"a", "b", "c"}
+
+
+def test_the_stored_faiss_index_decides_who_the_neighbours_are(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path(copytree(finished / "weights", tmp_path / "w"))
+    options = ["--weights", weights, "--ticket", "rotate my api token"]
+    assert shown(capsys, *options)[0]["neighbours"][0]["id"] == "b"
+    vectors = faiss.read_index(str(weights / "tickets.faiss")).reconstruct_n(0, 3)
+    swapped = faiss.IndexFlatIP(vectors.shape[1])
+    swapped.add(np.ascontiguousarray(vectors[[1, 0, 2]]))
+    faiss.write_index(swapped, str(weights / "tickets.faiss"))
+    assert shown(capsys, *options)[0]["neighbours"][0]["id"] == "a"
+
+
+@pytest.mark.parametrize("damage", ["cut", "other rows"])
+def test_an_index_that_does_not_belong_to_the_run_is_one_sentence_with_status_1(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    path = Path(copytree(finished / "weights", tmp_path / "w")) / "tickets.faiss"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        fewer = faiss.IndexFlatIP(faiss.read_index(str(path)).d)
+        fewer.add(np.eye(2, fewer.d, dtype=np.float32))
+        faiss.write_index(fewer, str(path))
+    assert inspect.main(["--weights", str(path.parent), "--ticket", "x"]) == 1
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"error: the FAISS index {path} ")
+
+
+@pytest.mark.parametrize(("change", "status"), [("rows", 2), ("vectors", 1), ("record", 2)])
+def test_a_folder_that_was_changed_by_hand_is_a_sentence(
+    finished: Path, tmp_path: Path, change: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path(copytree(finished / "weights", tmp_path / "w"))
+    if change == "rows":
+        (weights / "train_rows.jsonl").write_text((weights / "train_rows.jsonl").read_text().splitlines()[0])
+    elif change == "vectors":
+        (weights / "train_vectors.safetensors").write_bytes(b"nonsense")
+    else:
+        (weights / "run.json").write_text('{"program": "thirty-tickets", "unfinished": true}')
+    assert inspect.main(["--weights", str(weights), "--ticket", "x"]) == status
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_encoder_of_the_run_is_used_unless_another_is_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path(copytree(finished / "weights", tmp_path / "w"))
+    record = json.loads((weights / "run.json").read_text())
+    record["settings"]["encoder"] = "some/encoder"
+    (weights / "run.json").write_text(json.dumps(record))
+    shown(capsys, "--weights", weights, "--ticket", "x")
+    assert FakeEncoder.wanted == "some/encoder"
+    shown(capsys, "--weights", weights, "--ticket", "x", "--encoder", "another/one")
+    assert FakeEncoder.wanted == "another/one"
+
+
+def test_an_encoder_of_another_dimension_is_a_sentence(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.fakes.DIMENSION", 32)
+    assert inspect.main(["--weights", str(finished / "weights"), "--ticket", "x", "--encoder", "another/one"]) in (1, 2)
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_typed_tickets_are_answered_one_by_one_until_an_empty_line(
     finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("rotate the token\nguest seats\n\nnever read\n"))
-    found = said(capsys, "--weights", finished / "weights")
+    found = shown(capsys, "--weights", finished / "weights")
     assert [row["ticket"] for row in found] == ["rotate the token", "guest seats"]
 
 
-@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
-def test_a_map_is_drawn_and_is_the_same_every_time(finished: Path, tmp_path: Path, kind: str, start: bytes) -> None:
-    for name in ("a", "b"):
-        paths = ["--weights", finished / "weights", "--val", finished / "val.jsonl", "--map", tmp_path / f"{name}.{kind}"]
-        assert inspect.main([*map(str, paths)]) == 0
-    first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in "ab")
-    assert first.startswith(start)
-    if kind == "png":
-        assert first == second
+def test_a_map_is_drawn(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(capsys, "--weights", finished / "weights", "--val", finished / "val.jsonl", "--map", tmp_path / "m.svg")
+    assert all(f">{row['id']}<" in (tmp_path / "m.svg").read_text().replace("<!-- ", ">").replace(" -->", "<") for row in VAL)
 
 
-def test_without_matplotlib_a_sentence_says_what_to_install(
+def test_without_matplotlib_the_status_is_1(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -92,28 +192,8 @@ def test_all_problems_are_said_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     options = ["--weights", tmp_path / "none", "--ticket", " ", "--id", "x", "--map", "m.gif", "--encoder", "./none"]
     assert inspect.main([*map(str, options)]) == 2
     problems = capsys.readouterr().err
-    for piece in (
-        "run.json: cannot be read",
-        "--ticket: found an empty text",
-        "--id: found no --val",
-        "--map m.gif",
-        "--encoder",
-    ):
-        assert piece in problems
-
-
-@pytest.mark.parametrize(("rows", "status"), [(1, 2), (3, 1)])
-def test_a_folder_that_was_changed_by_hand_is_a_sentence(
-    finished: Path, tmp_path: Path, rows: int, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("run.json", "train_set.jsonl", "train_set.safetensors"):
-        (tmp_path / name).write_bytes((finished / "weights" / name).read_bytes())
-    lines = (tmp_path / "train_set.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "train_set.jsonl").write_text("".join(lines[:rows]))
-    if status == 1:
-        (tmp_path / "train_set.safetensors").write_bytes(b"nonsense")
-    assert inspect.main(["--weights", str(tmp_path), "--ticket", "x"]) == status
-    assert "Traceback" not in capsys.readouterr().err
+    pieces = ("run.json: cannot be read", "--ticket: found an empty text", "--id: found no --val", "--map m.gif", "--encoder")
+    assert [piece for piece in pieces if piece not in problems] == []
 
 
 def test_an_unknown_id_is_named(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,8 +203,16 @@ def test_an_unknown_id_is_named(finished: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_no_language_model_is_loaded(finished: Path) -> None:
-    options = ["--weights", str(finished / "weights"), "--ticket", "guest", "--prompt"]
-    code = f"import sys; from retrieval import inspect; inspect.main({options!r}); "
-    code += "print([name for name in sys.modules if name.startswith('finetune')])"
+    options = ["--weights", str(finished / "weights"), "--ticket", "guest", "--prompt", "--json"]
+    code = f"""
+import sys
+import numpy as np
+from retrieval import inspect
+class Encoder:
+    def __init__(self, source): pass
+    def encode(self, texts): return np.full((len(texts), {DIMENSION}), {DIMENSION}**-0.5, dtype=np.float32)
+inspect.SentenceEncoder = Encoder
+print([inspect.main({options!r}), *(name for name in sys.modules if name.startswith(("finetune", "peft")))])
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stdout.splitlines()[-1] == "[0]"

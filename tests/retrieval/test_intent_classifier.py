@@ -1,280 +1,154 @@
-from dataclasses import replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
-from rank_bm25 import BM25Okapi
 
-from retrieval.bm25 import BM25Index, words
-from retrieval.cross_validation import folds, intent_losses, out_of_fold_scores
-from retrieval.exemplars import reply_exemplars, train_row_exemplars
-from retrieval.index import build_index, ranked
-from retrieval.intent_classifier import IntentClassifier, IntentScores, Weights, fit_classifier, score_in_chunks
-from retrieval.label_names import label_names_gate
-from retrieval.results import retrieval_record
-from retrieval.retrieve import retrieve
-from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.train_set import embed_train_set, near_duplicates, unit
+from retrieval.encoder import Vectors, unit
+from retrieval.intent_classifier import (
+    IN_SCOPE_THRESHOLD,
+    NAME_NEIGHBOURS,
+    IntentClassifier,
+    IntentScores,
+    ScorerOutputs,
+    ScorerWeights,
+    fit_classifier,
+    winners,
+)
+from retrieval.tickets import LabelledTicket
 from tests.fakes import ROWS, HashEncoder, row, train_set
 
-
-def classifier_of(
-    rows: tuple[LabelledTicket, ...] = ROWS, *, with_names: bool = True, weights: Weights | None = None
-) -> IntentClassifier:
-    return fit_classifier(train_set(rows), with_names=with_names, weights=weights)
+TICKET = "rotate the seat"
+SCORERS = [scorer.name for scorer in fields(ScorerOutputs)]
 
 
-def ask(classifier: IntentClassifier, text: str) -> IntentScores:
+def classifier_of(rows: tuple[LabelledTicket, ...] = ROWS, *, with_names: bool = True) -> IntentClassifier:
+    return fit_classifier(train_set(rows), with_names=with_names)
+
+
+def scores_of(classifier: IntentClassifier, text: str = TICKET) -> IntentScores:
     return classifier.score(HashEncoder().encode([text]), [text])
 
 
-def intent(classifier: IntentClassifier, text: str) -> str:
-    return classifier.train_set.intents[ask(classifier, text).winners[0]]
+def intent_of(classifier: IntentClassifier, text: str) -> str:
+    return classifier.train_set.intents[scores_of(classifier, text).winners[0]]
+
+
+def centred(vectors: Vectors) -> Vectors:
+    return unit(vectors - vectors.mean(axis=0))
+
+
+def query(classifier: IntentClassifier) -> Vectors:
+    return unit(HashEncoder().encode([TICKET]) - classifier.train_set.ticket_vectors.mean(axis=0))[0]
 
 
 def test_a_ticket_goes_to_the_intent_of_its_neighbours() -> None:
-    assert intent(classifier_of(), "please rotate the token") == "api.token"
+    assert intent_of(classifier_of(), "please rotate the token") == "api.token"
 
 
-def test_the_vote_is_the_sum_of_the_scores_that_faiss_returns_divided_by_class_length() -> None:
-    classifier = classifier_of(with_names=False)
-    intent_scores = ask(classifier, "rotate the seat")
-    rows = unit(classifier.train_set.tickets - classifier.train_set.tickets.mean(axis=0))
-    for c in range(len(classifier.train_set.intents)):
-        members = classifier.train_set.intent_of == c
-        expected = intent_scores.ticket_scores[0, members].sum() / np.linalg.norm(rows[members].sum(axis=0))
-        assert intent_scores.scorers.neighbours[0, c] == pytest.approx(expected, abs=1e-5)
+@pytest.mark.parametrize("with_names", [True, False])
+def test_the_ticket_vote_is_the_knn_vote_over_all_rows_divided_by_the_length_of_the_class_sum(with_names: bool) -> None:
+    classifier = classifier_of((*ROWS, row(7, "one more token", "api.token", "x")), with_names=with_names)
+    train, asked = classifier.train_set, query(classifier)
+    rows, names = centred(train.ticket_vectors), NAME_NEIGHBOURS * with_names * centred(train.name_vectors)
+    for c in range(len(train.intents)):
+        members = rows[train.labels == c]
+        vote = sum(float(asked @ member) for member in members) + float(asked @ names[c])
+        length = float(np.linalg.norm(members.sum(axis=0) + names[c]))
+        assert scores_of(classifier).scorers.ticket_vote[0, c] == pytest.approx(vote / length, abs=1e-5)
 
 
-def test_a_name_is_worth_one_and_a_half_neighbours() -> None:
+def test_a_label_name_counts_as_one_and_a_half_neighbours() -> None:
+    assert NAME_NEIGHBOURS == 1.5
+
+
+def test_the_reply_vote_centres_the_ticket_as_a_ticket_and_replies_as_replies_and_has_no_names() -> None:
     classifier = classifier_of()
-    intent_scores = ask(classifier, "rotate the seat")
-    query = unit(HashEncoder().encode(["rotate the seat"]) - classifier.train_set.tickets.mean(axis=0))[0]
-    rows = unit(classifier.train_set.tickets - classifier.train_set.tickets.mean(axis=0))
-    names = unit(classifier.train_set.names - classifier.train_set.names.mean(axis=0))
-    for c in range(len(classifier.train_set.intents)):
-        whole = rows[classifier.train_set.intent_of == c].sum(axis=0) + 1.5 * names[c]
-        assert intent_scores.scorers.neighbours[0, c] == pytest.approx(float(query @ whole / np.linalg.norm(whole)), abs=1e-4)
+    train, asked = classifier.train_set, query(classifier)
+    replies = centred(train.reply_vectors)
+    for c in range(len(train.intents)):
+        members = replies[train.labels == c]
+        vote = sum(float(asked @ member) for member in members) / float(np.linalg.norm(members.sum(axis=0)))
+        assert scores_of(classifier).scorers.reply_vote[0, c] == pytest.approx(vote, abs=1e-5)
 
 
-def test_the_reply_view_centres_the_ticket_as_a_ticket_and_replies_as_replies() -> None:
-    classifier = classifier_of()
-    intent_scores = ask(classifier, "press rotate")
-    query = unit(HashEncoder().encode(["press rotate"]) - classifier.train_set.tickets.mean(axis=0))[0]
-    replies = unit(classifier.train_set.replies - classifier.train_set.replies.mean(axis=0))
-    for c in range(len(classifier.train_set.intents)):
-        whole = replies[classifier.train_set.intent_of == c].sum(axis=0)
-        assert intent_scores.scorers.replies[0, c] == pytest.approx(float(query @ whole / np.linalg.norm(whole)), abs=1e-4)
+def test_the_vote_shares_of_all_rows_and_of_the_name_sum_to_the_ticket_vote() -> None:
+    rows = (*ROWS, row(7, ROWS[2].text, "api.token", "x"), row(8, "one more token", "api.token", "y"))
+    classifier = classifier_of(rows)
+    train, everyone = classifier.train_set, np.arange(len(rows))
+    shares = classifier.vote_shares(everyone, classifier.ticket_index.cosines(query(classifier), everyone))
+    names = NAME_NEIGHBOURS * centred(train.name_vectors) @ query(classifier) / classifier.ticket_vote.lengths
+    for c in range(len(train.intents)):
+        whole = scores_of(classifier).scorers.ticket_vote[0, c]
+        assert shares[train.labels == c].sum() + names[c] == pytest.approx(whole, abs=1e-5)
 
 
-def test_the_lexical_view_gives_the_best_intent_one_and_an_intent_without_shared_words_nothing() -> None:
-    scorer = ask(classifier_of(), "rotate leaked").scorers.lexical[0]
-    assert scorer[classifier_of().train_set.intents.index("api.token")] == pytest.approx(1.0)
-    assert scorer.min() == 0.0
+def test_bm25_gives_the_best_intent_one_and_an_intent_without_shared_words_nothing() -> None:
+    found = scores_of(classifier_of(), "rotate leaked").scorers.bm25[0]
+    assert found[classifier_of().train_set.intents.index("api.token")] == pytest.approx(1.0)
+    assert found.min() == 0.0
 
 
-def test_familiarity_knows_the_names() -> None:
-    query = HashEncoder().encode(["billing"])
-    with_names, without = (classifier_of(with_names=kept).score(query, ["billing"]).in_scope_score[0] for kept in (True, False))
+def test_bm25_of_a_row_is_that_of_its_own_ticket_whatever_the_order_of_the_rows() -> None:
+    order = (ROWS[4], ROWS[0], ROWS[2], ROWS[5], ROWS[1], ROWS[3])
+    found = scores_of(classifier_of(order), "seat token leaked").row_bm25[0]
+    assert [ROWS.index(order[i]) for i in np.flatnonzero(found)] == [0, 2, 1, 3]
+    assert order[int(found.argmax())].text == "my token leaked"
+
+
+def test_the_in_scope_score_is_the_highest_cosine_to_an_intent_and_includes_its_name() -> None:
+    with_names, without = (scores_of(classifier_of(with_names=kept), "billing").in_scope[0] for kept in (True, False))
     assert with_names > without + 0.1
+    means = unit(np.stack([train_set().ticket_vectors[i : i + 2].mean(axis=0) for i in (0, 2, 4)]))
+    assert without == pytest.approx((means @ HashEncoder().encode(["billing"])[0]).max(), abs=1e-5)
 
 
-def test_an_intent_without_rows_is_voted_for_by_its_name_alone() -> None:
+def test_a_ticket_that_resembles_no_intent_has_a_low_in_scope_score_and_a_repeated_one_a_high_one() -> None:
+    assert (
+        scores_of(classifier_of(), "xylophone").in_scope[0]
+        < IN_SCOPE_THRESHOLD
+        < scores_of(classifier_of(), ROWS[0].text).in_scope[0]
+    )
+
+
+def test_an_intent_without_rows_can_win_by_its_name_alone() -> None:
     whole = train_set((*ROWS, row(7, "nothing in common", "security.audit", "See the log.")))
-    classifier = fit_classifier(whole.without([6]), with_names=True)
-    assert intent(classifier, "security audit") == "security.audit"
+    assert intent_of(fit_classifier(whole.without([6]), with_names=True), "security audit") == "security.audit"
 
 
-def test_without_names_the_vote_ignores_them() -> None:
-    renamed = tuple(LabelledTicket(r.id, r.text, f"zz.{r.intent[:3]}", r.ideal_reply) for r in ROWS)
-    first, second = ask(classifier_of(with_names=False), "rotate"), ask(classifier_of(renamed, with_names=False), "rotate")
-    order = [sorted({r.intent for r in renamed}).index(f"zz.{name[:3]}") for name in sorted({r.intent for r in ROWS})]
-    assert np.allclose(first.log_probabilities[0], second.log_probabilities[0][order], atol=1e-4)
+def test_without_names_an_intent_that_has_no_rows_hardly_gets_probability() -> None:
+    whole = train_set((*ROWS, row(7, "nothing in common", "security.audit", "See the log.")))
+    scores = scores_of(fit_classifier(whole.without([6]), with_names=False), "security audit")
+    assert np.exp(scores.log_probabilities[0, whole.intents.index("security.audit")]) < 1e-6
 
 
-@pytest.mark.parametrize("scorer", ["regression", "neighbours", "replies", "lexical"])
-def test_a_weight_of_zero_removes_a_view(scorer: str) -> None:
-    intent_scores = ask(classifier_of(), "rotate the seat")
-    without = intent_scores.scorers.combined(Weights(**{scorer: 0.0}))
-    muted = Weights()
-    logits = sum(
-        getattr(muted, v) * getattr(intent_scores.scorers, v)
-        for v in ("regression", "neighbours", "replies", "lexical")
-        if v != scorer
-    )
-    assert np.argsort(without[0]).tolist() == np.argsort(logits[0]).tolist()
-    assert np.exp(without).sum() == pytest.approx(1.0)
+def test_without_names_the_words_of_a_name_change_nothing() -> None:
+    renamed = tuple(LabelledTicket(r.id, r.text, f"zz.{r.intent}", r.ideal_reply) for r in ROWS)
+    first, second = (scores_of(classifier_of(rows, with_names=False)).log_probabilities for rows in (ROWS, renamed))
+    assert np.allclose(first, second, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_trap_13_few_rows_one_intent_duplicates_and_no_words_work(count: int) -> None:
-    rows = tuple(row(i, "…" if i else "same", "only.intent", "same reply") for i in range(count))
-    classifier = classifier_of(rows, with_names=label_names_gate(train_set(rows), seed=0).passed)
-    (found,) = retrieve(classifier, [Ticket("v", "?")], HashEncoder().encode(["?"]), exemplars=4)
-    assert found.intent == "only.intent"
-    assert found.confidence == pytest.approx(1.0)
-    assert [r.ideal_reply for r in found.exemplars] == ["same reply"]
-    assert all(np.isfinite(loss) for loss in intent_losses(classifier))
+@pytest.mark.parametrize("removed", SCORERS)
+def test_a_weight_of_zero_removes_a_scorer(removed: str) -> None:
+    scorers = scores_of(classifier_of()).scorers
+    found = scorers.log_probabilities(ScorerWeights(**{removed: 0.0}))[0]
+    logits = sum(getattr(ScorerWeights(), name) * getattr(scorers, name)[0] for name in SCORERS if name != removed)
+    assert np.allclose(found - found[0], logits - logits[0])
+    assert np.exp(found).sum() == pytest.approx(1.0)
 
 
-def test_trap_13_bm25_scores_are_never_negative_and_no_token_is_no_error() -> None:
-    assert BM25Index(["…", "!"]).scores(["anything"]).tolist() == [[0.0, 0.0]]
-    assert (BM25Index(["seat seat", "seat", "seat token"]).scores(["seat"]) >= 0).all()
+def test_likeliest_intents_that_differ_by_float_noise_are_ties_and_go_to_the_first() -> None:
+    assert winners(np.array([[-1.0 - 1e-7, -1.0], [-1.0, -1.0 + 1e-4]])).tolist() == [0, 1]
 
 
-def test_lexical_scores_are_those_of_bm25() -> None:
-    documents = ["the seat of a guest", "the api token", "the the the", "guest guest token rotation", "", "export the data"]
-    queries = ["the guest token", "guest guest", "nothing of it", "", "the"]
-    bm25 = BM25Okapi([words(document) for document in documents])
-    expected = [np.maximum(bm25.get_scores(words(query)), 0.0) for query in queries]
-    assert np.allclose(BM25Index(documents).scores(queries), expected, atol=1e-12)
-
-
-def test_how_many_tickets_are_voted_on_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    classifier = classifier_of(ROWS)
-    tickets = [Ticket(f"v{i}", f"seat token export {i} {row.text}") for i, row in enumerate(ROWS)]
-    vectors = HashEncoder().encode([ticket.text for ticket in tickets])
-    whole = retrieve(classifier, tickets, vectors)
-    monkeypatch.setattr("retrieval.intent_classifier.MOST_SCORES", 2 * len(ROWS))
-    portions = [
-        len(intent_scores.winners)
-        for intent_scores in score_in_chunks(classifier, vectors, [ticket.text for ticket in tickets])
-    ]
-    assert portions == [2, 2, 2]
-    assert [retrieval_record(found) for found in retrieve(classifier, tickets, vectors)] == [
-        retrieval_record(found) for found in whole
-    ]
-
-
-def test_near_duplicates_are_found_across_blocks_and_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = (*ROWS, row(9, ROWS[0].text, "another.intent", "x"), row(10, ROWS[0].text, ROWS[0].intent, "y"))
-    monkeypatch.setattr("retrieval.train_set.BLOCK", 3)
-    found = near_duplicates(train_set(rows))
-    assert found == [
-        'near-duplicate tickets "t1" (billing.seat) and "t9" (another.intent)',
-        'near-duplicate tickets "t9" (another.intent) and "t10" (billing.seat)',
-    ]
-    monkeypatch.setattr("retrieval.train_set.MOST_COMPARED", 6)
-    assert near_duplicates(train_set(rows)) == []
-
-
-def test_a_text_that_stands_twice_is_embedded_once() -> None:
-    encoder = HashEncoder()
-    found = embed_train_set((*ROWS, row(9, ROWS[0].text, "a.b", ROWS[1].ideal_reply)), encoder)
-    assert encoder.asked.count(ROWS[0].text) == encoder.asked.count(ROWS[1].ideal_reply) == 1
-    assert np.array_equal(found.tickets[-1], found.tickets[0])
-
-
-def test_trap_9_faiss_is_never_asked_for_more_rows_than_it_has() -> None:
-    index = build_index(train_set(ROWS[:2]).tickets)
-    assert index.similarities(index.centred(train_set().tickets)).shape == (6, 2)
-
-
-def test_trap_7_scores_that_differ_by_float_noise_are_ties_and_ties_go_to_the_earlier_row() -> None:
-    assert ranked(np.array([0.5, 0.5 + 1e-7, 0.7, 0.5 - 1e-7]), 4).tolist() == [2, 0, 1, 3]
-
-
-def test_trap_12_only_the_ticket_is_indexed() -> None:
-    other_labels = tuple(LabelledTicket(r.id, r.text, f"other.{i}", "another reply") for i, r in enumerate(ROWS))
-    assert np.array_equal(train_set().tickets, train_set(other_labels).tickets)
-    index = build_index(train_set(other_labels).tickets)
-    assert np.array_equal(
-        index.similarities(index.centred(train_set().tickets)),
-        build_index(train_set().tickets).similarities(index.centred(train_set().tickets)),
-    )
-
-
-def test_names_that_fit_are_used_and_shuffled_ones_are_ignored() -> None:
-    topics = [
-        "seat price",
-        "token rotate",
-        "export link",
-        "guest role",
-        "login locked",
-        "audit log",
-        "invoice pdf",
-        "slack sync",
-    ]
-    rows = tuple(
-        row(2 * i + j, f"about {topic} {j}", topic.replace(" ", "."), f"reply {i} {j}")
-        for i, topic in enumerate(topics)
-        for j in (0, 1)
-    )
-    assert label_names_gate(train_set(rows), seed=0).passed
-    turned = [topics[(i + 1) % len(topics)].replace(" ", ".") for i in range(len(topics))]
-    shuffled = tuple(row(i, r.text, turned[i // 2], r.ideal_reply) for i, r in enumerate(rows))
-    gate = label_names_gate(train_set(shuffled), seed=0)
-    assert (gate.passed, gate.decision) == (False, "ignored")
-
-
-def test_with_three_intents_the_best_of_all_assignments_is_enough() -> None:
-    rows = tuple(row(i, f"my {word} please", f"{word}.question", word) for i, word in enumerate(["seat", "token", "export"]))
-    assert label_names_gate(train_set(rows), seed=0).passed
-
-
-def test_held_out_votes_do_not_know_the_row() -> None:
-    odd = (*ROWS, row(7, "zebra quagga okapi", "api.token", "x"))
-    classifier = classifier_of(odd)
-    held, seen = out_of_fold_scores(classifier), classifier.score(classifier.train_set.tickets, [r.text for r in odd])
-    token = classifier.train_set.intents.index("api.token")
-    assert seen.log_probabilities[6, token] > -0.2
-    assert held.log_probabilities[6, token] < seen.log_probabilities[6, token] - 0.3
-
-
-def test_folds_spread_the_rows_of_an_intent() -> None:
-    half = folds(train_set(), count=2)
-    assert [sorted(half[train_set().intent_of == c].tolist()) for c in range(3)] == [[0, 1]] * 3
-
-
-def test_exemplars_are_ranked_and_no_reply_stands_twice() -> None:
-    rows = (*ROWS, row(7, "rotate my api token again", "api.token", ROWS[2].ideal_reply))
-    classifier = classifier_of(rows)
-    chosen = reply_exemplars(classifier.train_set, ask(classifier, "rotate token under settings"), 0, count=4)
-    replies = [rows[i].ideal_reply for i in chosen]
-    assert replies[0] == ROWS[2].ideal_reply
-    assert len(set(replies)) == len(replies) == 4
-
-
-def test_a_rows_own_ticket_does_not_lift_its_own_reply() -> None:
-    classifier = classifier_of()
-    intent_scores = out_of_fold_scores(classifier)
-    scores = intent_scores.ticket_scores.copy()
-    np.fill_diagonal(scores, -1.0)
-    blind = replace(intent_scores, ticket_scores=scores)
-    for number in range(len(ROWS)):
-        chosen, blindly = (
-            train_row_exemplars(classifier.train_set, v, number, count=4, with_own=True).tolist()
-            for v in (intent_scores, blind)
-        )
-        assert chosen == blindly
-
-
-def test_an_own_reply_that_retrieval_would_not_find_takes_the_last_place() -> None:
-    rows = (*ROWS, row(7, "press revoke or rotate under settings → api", "data.export", "Something about nothing."))
-    classifier = classifier_of(rows)
-    assert train_row_exemplars(classifier.train_set, out_of_fold_scores(classifier), 6, count=2, with_own=True).tolist()[1] == 6
-
-
-@pytest.mark.parametrize("number", range(6))
-def test_left_out_rows_are_not_among_their_exemplars(number: int) -> None:
-    classifier = classifier_of()
-    intent_scores = out_of_fold_scores(classifier)
-    assert number in train_row_exemplars(classifier.train_set, intent_scores, number, count=2, with_own=True)
-    assert number not in train_row_exemplars(classifier.train_set, intent_scores, number, count=6, with_own=False)
-
-
-def test_near_duplicates_with_different_intents_are_named() -> None:
-    rows = (*ROWS, row(7, "my token leaked", "billing.seat", "x"))
-    assert near_duplicates(train_set(rows)) == ['near-duplicate tickets "t4" (api.token) and "t7" (billing.seat)']
-
-
-def test_a_stranger_is_unfamiliar_and_a_repeated_ticket_is_not() -> None:
-    classifier = classifier_of()
-    strange, known = retrieve(
-        classifier,
-        [Ticket("a", "xylophone"), Ticket("b", ROWS[0].text)],
-        HashEncoder().encode(["xylophone", ROWS[0].text]),
-        exemplars=2,
-    )
-    assert strange.out_of_scope
-    assert not known.out_of_scope
-    assert known.neighbours[0].row is classifier.train_set.rows[0]
+def test_batches_give_the_same_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, texts = classifier_of(), [row.text for row in ROWS]
+    vectors = HashEncoder().encode(texts)
+    whole = classifier.score(vectors, texts)
+    monkeypatch.setattr("retrieval.intent_classifier.MAX_SCORES", 4 * len(ROWS))
+    batches = list(classifier.batches(vectors, texts))
+    assert [batch for batch, _ in batches] == [slice(0, 4), slice(4, 8)]
+    for name in ("log_probabilities", "in_scope", "row_bm25"):
+        assert np.allclose(np.concatenate([getattr(scores, name) for _, scores in batches]), getattr(whole, name), atol=1e-6)
+    monkeypatch.setattr("retrieval.intent_classifier.MAX_SCORES", 1)
+    assert len(list(classifier.batches(vectors, texts))) == len(texts), "one at a time, however many rows"
+    assert list(classifier.batches(vectors[:0], [])) == []

@@ -69,9 +69,10 @@ def test_a_file_without_rows_is_a_problem(tmp_path: Path, content: bytes) -> Non
     assert "found no rows" in read_val(tmp_path / "v.jsonl")[1][0]
 
 
-def test_a_missing_file_and_a_folder_are_problems(tmp_path: Path) -> None:
+def test_a_missing_file_a_folder_and_a_device_are_problems(tmp_path: Path) -> None:
     assert "cannot be read" in read_val(tmp_path / "none.jsonl")[1][0]
     assert "found a folder" in read_val(tmp_path)[1][0]
+    assert "found a device" in read_val(Path("/dev/null"))[1][0]
 
 
 def test_odd_but_valid_input_is_warned_about() -> None:
@@ -84,4 +85,5 @@ def test_odd_but_valid_input_is_warned_about() -> None:
     assert "stand in both files" in said
     assert 'conflicting intents: "x.y", "x.z"' in said
     assert 'differ only in case or spaces count as different: "X.Y", "x.y"' in said
+    assert "1 train ticket(s) repeat another one" in said
     assert input_warnings(train[:1], [Ticket("q", "q")]) == []

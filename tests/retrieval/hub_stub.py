@@ -1,4 +1,4 @@
-"""A model hub of one repository on localhost, as far as huggingface_hub asks: info, tree, HEAD and GET of files."""
+"""A model hub of one repository on localhost, as far as snapshot_download asks: info, tree, HEAD and GET of files."""
 
 import hashlib
 import json
@@ -58,14 +58,6 @@ def _sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _info(files: dict[str, bytes]) -> object:
-    siblings = [
-        {"rfilename": name, "size": len(data), "lfs": {"size": len(data), "sha256": _sha(data), "pointerSize": 9}}
-        for name, data in files.items()
-    ]
-    return {"id": REPOSITORY, "sha": COMMIT, "siblings": siblings}
-
-
 def _tree(files: dict[str, bytes]) -> object:
     return [{"type": "file", "path": name, "size": len(data), "oid": _sha(data)[:40]} for name, data in files.items()]
 
@@ -90,7 +82,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif f"/api/models/{REPOSITORY}/tree/" in path:
                 self._send(json.dumps(_tree(hub.files)).encode())
             elif path.startswith(f"/api/models/{REPOSITORY}"):
-                self._send(json.dumps(_info(hub.files)).encode())
+                self._send(json.dumps({"id": REPOSITORY, "sha": COMMIT}).encode())
             elif hub.gated:
                 self._refuse(403, "GatedRepo")
             else:

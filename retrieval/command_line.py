@@ -1,0 +1,71 @@
+"""The options of run.py."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.console import STARTED
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for."""
+
+    train: Path
+    val: Path
+    weights: Path
+    output: Path
+    base_model: str
+    encoder: str | None
+    seed: int
+    time_budget_s: float
+
+    def deadline(self, share: float) -> float:
+        """`time.monotonic()` when so much of the time budget is gone, counted from the start of the process."""
+        return STARTED + share * self.time_budget_s
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options with their help."""
+    found = argparse.ArgumentParser(
+        prog="run.py", description="Learns from about thirty labelled support tickets of one product and answers new ones."
+    )
+    add = found.add_argument
+    train_help = "JSONL with id, ticket, intent, ideal_reply: what to learn from"
+    add("--train", type=Path, required=True, metavar="FILE", help=train_help)
+    add("--val", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
+    weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
+    add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
+    add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
+    base = (
+        "language model: auto (the best that fits into memory), ORG/NAME[@REVISION] on a hub, a checkpoint folder, a .gguf file"
+    )
+    add("--base-model", default="auto", metavar="BASE", help=f"{base}, or none for retrieval alone (default: auto)")
+    encoder_help = "sentence-transformers folder or hub id (default: the embedded all-MiniLM-L6-v2)"
+    add("--encoder", metavar="ENCODER", help=encoder_help)
+    add("--seed", type=_seed, default=0, help="the same seed gives the same answers on one machine (default: 0)")
+    budget = "seconds from the start of the process; training, measuring and writing end early to keep it (default: 1500)"
+    add("--time-budget-s", type=_seconds, default=1500.0, metavar="S", help=budget)
+    return found
+
+
+def parse(arguments: Sequence[str] | None) -> Settings:
+    """The settings; a mistake in the options ends the process with status 2, as argparse does."""
+    return Settings(**vars(parser().parse_args(arguments)))
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0 to 4294967295")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of seconds above 0")
+    return seconds

@@ -1,0 +1,71 @@
+"""The train set of a run: its rows, vectors and FAISS index, written and read back."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+
+from retrieval.encoder import load_or_explain
+from retrieval.files import use_default_permissions, write_jsonl
+from retrieval.index import RowIndex, load_row_index
+from retrieval.run_files import INDEX, RECORD, ROWS, VECTORS
+from retrieval.tickets import InputProblems, read_train
+from retrieval.train_set import TrainSet, intents_of
+
+VECTOR_NAMES = ("tickets", "replies", "names")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What of a run's settings decides what it retrieves."""
+
+    encoder: str | None = None  # None: the embedded one
+    seed: int = 0
+
+
+def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
+    """Writes rows, vectors and index."""
+    rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in train_set.rows)
+    write_jsonl(folder / ROWS, rows)
+    vectors = (train_set.ticket_vectors, train_set.reply_vectors, train_set.name_vectors)
+    save_file(dict(zip(VECTOR_NAMES, vectors, strict=True)), folder / VECTORS)
+    use_default_permissions(folder / VECTORS)
+    index.save(folder / INDEX)
+
+
+def load_train_set(folder: Path) -> tuple[TrainSet, RowIndex]:
+    """The train set of a finished run, and its FAISS index.
+
+    Raises:
+        InputProblems: the folder is not one that a run wrote.
+        ModelUnavailable: the vectors or the index cannot be read.
+    """
+    rows, problems = read_train(folder / ROWS)
+    problems += [
+        f"{folder / name}: found no such file, expected a weights folder that run.py wrote"
+        for name in (VECTORS, INDEX)
+        if not (folder / name).is_file()
+    ]
+    if problems:
+        raise InputProblems(problems)
+    intents, labels = intents_of(rows)
+    vectors = load_or_explain(str(folder / VECTORS), lambda: load_file(folder / VECTORS))
+    expected = dict(zip(VECTOR_NAMES, (len(rows), len(rows), len(intents)), strict=True))
+    if {name: len(vectors.get(name, ())) for name in VECTOR_NAMES} != expected:
+        raise InputProblems([f"{folder}: found {VECTORS} and {ROWS} of different runs, expected a folder as run.py left it"])
+    train_set = TrainSet(rows, intents, labels, *(vectors[name] for name in VECTOR_NAMES))
+    return train_set, load_row_index(folder / INDEX, train_set.ticket_vectors, [row.text for row in rows])
+
+
+def load_settings(folder: Path) -> tuple[RunSettings, list[str]]:
+    """The settings of the run that wrote a weights folder, and a sentence for every problem."""
+    path = folder / RECORD
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        return RunSettings(found["encoder"], int(found["seed"])), []
+    except OSError as error:
+        problem = f"{path}: cannot be read ({error.strerror}), expected a weights folder that run.py wrote"
+    except (ValueError, KeyError, TypeError):
+        problem = f"{path}: found something else, expected the record of a finished run.py"
+    return RunSettings(), [problem]

@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from retrieval.intent_classifier import fit_classifier
+from retrieval.prediction import Reply, copy_reply, predictions, retrieval_record
+from retrieval.prompt_text import intent_prompt_text, reply_prompt_text
+from retrieval.retrieve import Retrieval, retrieve
+from retrieval.tickets import Ticket
+from tests.fakes import ROWS, HashEncoder, train_set
+
+TICKETS = [Ticket("v1", "rotate the token"), Ticket("v2", "one more seat")]
+
+
+@pytest.fixture(scope="module")
+def found() -> tuple[Retrieval, ...]:
+    vectors = HashEncoder().encode([ticket.text for ticket in TICKETS])
+    return retrieve(fit_classifier(train_set(), with_names=True), TICKETS, vectors)
+
+
+def test_a_copied_reply_is_that_of_the_first_exemplar(found: tuple[Retrieval, ...]) -> None:
+    assert copy_reply(found[1]) == Reply(found[1].exemplars[0].ideal_reply, "copied")
+
+
+def test_time_is_shared_out_beside_what_the_model_took_for_a_reply(found: tuple[Retrieval, ...]) -> None:
+    replies = [Reply("one", "generated", tokens=7, seconds=2.0), Reply("two", "copied")]
+    first, second = predictions(found, replies, seconds=3.0)
+    assert (first.latency_ms, second.latency_ms) == (2500.0, 500.0)
+    assert predictions(found, replies, seconds=1.0)[1].latency_ms == 0.0, "never negative"
+    expected = {"id": "v1", "prediction": "one", "predicted_intent": "api.token", "latency_ms": 2500.0, "tokens_used": 7}
+    assert first.result() == expected
+
+
+def test_an_explanation_is_the_record_of_the_retrieval_and_of_the_reply(found: tuple[Retrieval, ...]) -> None:
+    replies = [Reply("kept", "replaced", findings=("24 hours",), draft="in 24 hours"), Reply("two", "copied")]
+    first, _ = predictions(found, replies, seconds=1.0)
+    own = {"prediction": "kept", "source": "replaced", "findings": ["24 hours"], "draft": "in 24 hours"}
+    assert first.explanation() == retrieval_record(found[0]) | own
+
+
+def test_a_record_holds_all_that_retrieval_found_to_five_decimals(found: tuple[Retrieval, ...]) -> None:
+    record = retrieval_record(found[0])
+    keys = "id, ticket, predicted_intent, confidence, in_scope_score, out_of_scope, intents, neighbours, exemplars"
+    assert ", ".join(record) == keys
+    assert ", ".join(record["intents"][0]) == "intent, probability, regression, ticket_vote, reply_vote, bm25"
+    keys = "id, intent, cosine, vote_share, reply_cosine, bm25, exemplar_score, shared_words"
+    assert ", ".join(record["neighbours"][0]) == keys
+    assert record["confidence"] == record["intents"][0]["probability"] == round(found[0].confidence, 5)
+    assert record["exemplars"] == [row.id for row in found[0].exemplars]
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_a_reply_prompt_shows_exemplars_best_last_next_to_the_ticket() -> None:
+    prompt = reply_prompt_text("seat?", ROWS[:2], intent="billing.seat")
+    assert prompt.user == (
+        f"Stored replies:\n\nintent: billing.seat\nreply: {ROWS[1].ideal_reply}\n\n"
+        f"intent: billing.seat\nreply: {ROWS[0].ideal_reply}\n\nTicket:\nseat?"
+    )
+    assert prompt.assistant == "intent: billing.seat\nreply:"
+    assert reply_prompt_text("seat?", [], intent="x").user == "Ticket:\nseat?"
+
+
+def test_an_intent_prompt_shows_tickets_and_intents_and_no_replies() -> None:
+    prompt = intent_prompt_text("seat?", [ROWS[2], ROWS[0]])
+    assert prompt.user == (
+        f"Sorted tickets:\n\nticket: {ROWS[0].text}\nintent: billing.seat\n\n"
+        f"ticket: {ROWS[2].text}\nintent: api.token\n\nTicket:\nseat?"
+    )
+    assert prompt.assistant == "intent:"

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from retrieval.encoder import ModelUnavailable
+from retrieval.index import build_row_index
+from retrieval.tickets import InputProblems
+from retrieval.train_set import TrainSet
+from retrieval.train_set_files import RunSettings, load_settings, load_train_set, save_train_set
+from tests.fakes import ROWS, row, train_set
+
+
+def save(folder: Path, found: TrainSet) -> Path:
+    folder.mkdir(exist_ok=True)
+    save_train_set(found, build_row_index(found.ticket_vectors, [row.text for row in found.rows]), folder)
+    return folder
+
+
+def test_a_saved_train_set_is_loaded_as_it_was(tmp_path: Path) -> None:
+    saved = train_set((*ROWS, row(7, ROWS[0].text, "a.b", "line\nbreak \u2028 “quotes”")))
+    loaded, index = load_train_set(save(tmp_path, saved))
+    assert (loaded.rows, loaded.intents) == (saved.rows, saved.intents)
+    for name in ("labels", "ticket_vectors", "reply_vectors", "name_vectors"):
+        assert np.array_equal(getattr(loaded, name), getattr(saved, name)), name
+    assert index.faiss_index.ntotal == 6, "a ticket that stands twice is stored once"
+
+
+def test_the_files_can_be_read_by_others(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    save(tmp_path, train_set())
+    assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "usual").stat().st_mode}
+
+
+def test_the_stored_index_is_used_and_not_built_again(tmp_path: Path) -> None:
+    save(tmp_path, train_set())
+    vectors = faiss.read_index(str(tmp_path / "tickets.faiss")).reconstruct_n(0, 6)
+    turned = faiss.IndexFlatIP(vectors.shape[1])
+    turned.add(np.ascontiguousarray(vectors[::-1]))
+    faiss.write_index(turned, str(tmp_path / "tickets.faiss"))
+    _, index = load_train_set(tmp_path)
+    query = index.centred(train_set().ticket_vectors[:1])
+    assert index.nearest(query, texts=1)[0].tolist() == [5]
+    assert index.cosines(query[0], np.array([5])) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("missing", ["train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"])
+def test_a_folder_in_which_a_file_is_missing_is_a_problem_that_names_it(tmp_path: Path, missing: str) -> None:
+    (save(tmp_path, train_set()) / missing).unlink()
+    with pytest.raises(InputProblems, match=missing):
+        load_train_set(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"])
+def test_files_of_different_runs_are_refused(tmp_path: Path, name: str) -> None:
+    other = save(tmp_path / "other", train_set(ROWS[:4]))
+    (save(tmp_path / "this", train_set()) / name).write_bytes((other / name).read_bytes())
+    with pytest.raises((InputProblems, ModelUnavailable), match=r"different runs|other rows"):
+        load_train_set(tmp_path / "this")
+
+
+@pytest.mark.parametrize("name", ["train_vectors.safetensors", "tickets.faiss"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_file_that_was_cut_is_one_sentence(tmp_path: Path, name: str, share: float) -> None:
+    path = save(tmp_path, train_set()) / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ModelUnavailable, match=rf"{name} cannot be loaded: [^\n]+$"):
+        load_train_set(tmp_path)
+
+
+def test_the_settings_of_a_run_are_its_encoder_and_seed(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {"encoder": None, "seed": 7, "output": "r.json"}}))
+    assert load_settings(tmp_path) == (RunSettings(None, 7), [])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read"),
+        ("{", "expected the record of a finished run.py"),
+        ("[]", "expected the record of a finished run.py"),
+        ('{"settings": {"seed": 0}}', "expected the record of a finished run.py"),
+        ('{"program": "thirty-tickets", "unfinished": true}', "expected the record of a finished run.py"),
+    ],
+)
+def test_a_record_that_is_missing_or_unfinished_is_a_problem(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    _, (problem,) = load_settings(tmp_path)
+    assert problem.startswith(str(tmp_path / "run.json"))
+    assert said in problem
