@@ -1,14 +1,12 @@
-"""The language model that a run stands on: finds it, loads it, says what it is.
+"""The base model of a run: found, checked against free memory, loaded.
 
-Weights are read from safetensors alone and no code comes with them. A hub's checkpoint is fetched first (`fetch`), at a pinned
-revision, and then loaded like a folder: loading never asks the network. In NF4 the linear layers are quantised while loading,
-by bitsandbytes, with bf16 as the type to compute in (QLoRA, arXiv 2305.14314).
+Weights are read from safetensors alone and no code comes with them. A hub's checkpoint is fetched first, at a pinned revision,
+and then loaded like a folder: loading never asks the network. In NF4 the linear layers are quantised while loading, with bf16
+as the type to compute in (QLoRA, arXiv 2305.14314).
 
-A GGUF file is converted once: transformers reads it into plain linear layers in about 20 s but refuses to save the result,
-so the state goes into a model made from the same config without its quantisation, and that is saved in a cache keyed by the
-file's SHA-256. The cache is what is loaded always, on the first run too, so that first and later runs are the same run.
-
-What it does not know: which base a machine can carry (`ladder`); prompts, adapters, training.
+transformers reads a GGUF file into plain linear layers in about 20 s but refuses to save the result, so the state goes into a
+model made from the same config, which is saved in a cache keyed by the file's SHA-256. The cache is what is loaded always, on
+the first run too, so that first and later runs are the same run.
 """
 
 import importlib.util
@@ -16,11 +14,12 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,60 +31,59 @@ from transformers import (
 )
 
 from finetune.base_selection import EMBEDDED, BaseCandidate, Precision, candidates
-from finetune.fetch import fetch
-from retrieval.encoder import ModelUnavailable, guarded
+from finetune.memory import OutOfMemory, free_gib, free_gpu_gib, memory_guard
+from retrieval.encoder import ModelUnavailable, load_or_explain
 from retrieval.files import folder_sha256, sha256
+from retrieval.model_files import download
 
 EMBEDDED_NAME = "SmolLM2-135M-Instruct (embedded)"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-LARGE = 1_000_000_000  # parameters from which a base is expected to write better than it copies
-CPU_WINDOW = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
-GPU_WINDOW = 2048
+LARGE = 1_000_000_000  # parameters; smaller bases train with another learning rate and other prompts
+CPU_MAX_LENGTH = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
+GPU_MAX_LENGTH = 2048
+BYTES_PER_PARAMETER: dict[Precision, float] = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.7}
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A loaded base.
+    """A loaded base model."""
 
-    Attributes:
-        name: for the record and the table.
-        source: what `from_pretrained` takes to load the same weights again: a folder or a hub id.
-        revision: of a hub id, else None.
-        digest: SHA-256 of the weights (`sha256:...`) or the hub's commit (`commit:...`).
-        max_length: tokens that prompt and reply may take together.
-        parameters: how many weights it has.
-        precision: of its frozen weights.
-    """
+    name: str  # for the record and the table
+    source: str  # what `from_pretrained` takes to load the same weights again: a folder or a hub id
+    revision: str | None  # of a hub id, else None
+    digest: str  # SHA-256 of the weights (`sha256:...`) or the hub's commit (`commit:...`)
+    max_length: int  # tokens that prompt and reply may take together
+    parameters: int  # how many weights it has
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    precision: Precision = "fp32"  # of its frozen weights
 
+    @property
+    def large(self) -> bool:
+        """Whether it trains like a 7B rather than like the 135M."""
+        return self.parameters >= LARGE
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """A checkpoint on this machine, and what it is called."""
+
+    folder: Path
     name: str
     source: str
     revision: str | None
     digest: str
-    max_length: int
-    parameters: int
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    precision: Precision = "fp32"
-
-    @property
-    def large(self) -> bool:
-        """Whether it is expected to write well untested."""
-        return self.parameters >= LARGE
-
-
-def free_gib() -> float | None:
-    """Free memory of the GPU that this process uses, in GiB; None without one."""
-    return torch.cuda.mem_get_info()[0] / 2**30 if torch.cuda.is_available() else None
 
 
 def load_base(choice: str) -> BaseModel:
-    """Loads the first candidate that `choice` means on this machine, without going down further.
+    """Loads the first candidate for `choice` on this machine, without a fallback.
 
     Raises:
         ModelUnavailable: it cannot be loaded here; one sentence says why.
+        OutOfMemory: memory ran out while loading.
     """
-    return load_candidate(candidates(choice, free_gib())[0])
+    return load_candidate(candidates(choice, free_gpu_gib())[0])
 
 
 def load_candidate(candidate: BaseCandidate, *, deadline: float = inf) -> BaseModel:
@@ -97,13 +95,35 @@ def load_candidate(candidate: BaseCandidate, *, deadline: float = inf) -> BaseMo
 
     Raises:
         ModelUnavailable: it cannot be loaded here; one sentence says why.
+        OutOfMemory: memory ran out while loading.
     """
-    return guarded(f"the base model {candidate.said}", lambda: _find_and_load(candidate, deadline))
+    found = load_or_explain(f"the base model {candidate.label}", lambda: _load_or_short(candidate, deadline))
+    if isinstance(found, OutOfMemory):
+        raise found
+    return found
 
 
-def _find_and_load(candidate: BaseCandidate, deadline: float) -> BaseModel:
+def _load_or_short(candidate: BaseCandidate, deadline: float) -> BaseModel | OutOfMemory:
+    """The base, or the error that memory ran out, which is not the checkpoint's fault."""
+    try:
+        with memory_guard(f"the base model {candidate.label}"):
+            return _load(candidate, deadline)
+    except OutOfMemory as error:
+        return error
+
+
+def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
     if candidate.precision == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelUnavailable(f"{candidate.said} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
+        raise ModelUnavailable(f"{candidate.label} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
+    checkpoint = _find(candidate, deadline)
+    count = parameter_count(checkpoint.folder)
+    precision = candidate.precision or ("bf16" if count >= LARGE and cpu_has_bf16() else "fp32")
+    check_memory(checkpoint.name, count, precision)
+    return _read(checkpoint, precision)
+
+
+def _find(candidate: BaseCandidate, deadline: float) -> _Checkpoint:
+    """The candidate's checkpoint: downloaded, converted, or where it lies."""
     path = embedded_file() if candidate.source == EMBEDDED else Path(candidate.source)
     if path.suffix == ".gguf":
         digest = sha256(path)
@@ -111,13 +131,12 @@ def _find_and_load(candidate: BaseCandidate, deadline: float) -> BaseModel:
             raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
         folder = _converted(path, digest)
         name = EMBEDDED_NAME if candidate.source == EMBEDDED else candidate.source
-        return _load(candidate, folder, name=name, source=str(folder), revision=None, digest=f"sha256:{digest}")
+        return _Checkpoint(folder, name, str(folder), None, f"sha256:{digest}")
     if path.is_dir():
-        digest = f"sha256:{folder_sha256(path)}"
-        return _load(candidate, path, name=candidate.source, source=str(path.resolve()), revision=None, digest=digest)
-    folder = fetch(candidate.source, candidate.revision, deadline=deadline)
+        return _Checkpoint(path, candidate.source, str(path.resolve()), None, f"sha256:{folder_sha256(path)}")
+    folder = download(candidate.source, candidate.revision, deadline=deadline)
     commit = folder.name  # the hub's cache names the folder of a snapshot so
-    return _load(candidate, folder, name=candidate.source, source=candidate.source, revision=commit, digest=f"commit:{commit}")
+    return _Checkpoint(folder, candidate.source, candidate.source, commit, f"commit:{commit}")
 
 
 def embedded_file() -> Path:
@@ -132,6 +151,40 @@ def embedded_file() -> Path:
     return Path(package.origin).parent / EMBEDDED_FILE
 
 
+def parameter_count(folder: Path) -> int:
+    """How many weights the checkpoint of a folder holds, from the headers of its safetensors files; 0 where there are none.
+
+    Of one file, of the shards, or of all files, as transformers would read them: some repositories hold the weights twice.
+    """
+    count = 0
+    patterns = ("model.safetensors", "model-*-of-*.safetensors", "*.safetensors")
+    for path in next(filter(None, (sorted(folder.glob(pattern)) for pattern in patterns)), ()):
+        with safe_open(path, framework="pt") as file:
+            count += sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
+    return count
+
+
+def check_memory(name: str, parameters: int, precision: Precision) -> None:
+    """Refuses a base whose weights alone cannot fit, before they are read.
+
+    Raises:
+        ModelUnavailable: with what is needed and what is free.
+    """
+    needed, free = parameters * BYTES_PER_PARAMETER[precision] / 2**30, free_gib()
+    if needed > free:
+        raise ModelUnavailable(
+            f"the base model {name} needs {needed:.1f} GiB of memory in {precision}, found {free:.1f} GiB free: "
+            "name a smaller base"
+        )
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; elsewhere fp32 is faster."""
+    cpu_info = Path("/proc/cpuinfo")
+    flags = cpu_info.read_text(encoding="utf-8", errors="replace").split() if cpu_info.is_file() else []
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
 def cache_folder() -> Path:
     """Where converted bases are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thirty-tickets"
@@ -142,6 +195,7 @@ def _converted(path: Path, digest: str) -> Path:
     target = cache_folder() / digest[:32]
     if target.is_dir():
         return target
+    check_memory(path.name, _gguf_parameter_count(path), "fp32")
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix="unfinished-"))
     try:
@@ -155,6 +209,12 @@ def _converted(path: Path, digest: str) -> Path:
     return target
 
 
+def _gguf_parameter_count(path: Path) -> int:
+    from gguf import GGUFReader
+
+    return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+
+
 def _convert(path: Path, target: Path) -> None:
     read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
@@ -165,34 +225,34 @@ def _convert(path: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(target)
 
 
-def _load(candidate: BaseCandidate, folder: Path, *, name: str, source: str, revision: str | None, digest: str) -> BaseModel:
+def _read(checkpoint: _Checkpoint, precision: Precision) -> BaseModel:
     gpu = torch.cuda.is_available()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
     model, report = AutoModelForCausalLM.from_pretrained(
-        folder,
+        checkpoint.folder,
         **options,
         use_safetensors=True,
-        dtype=torch.float32 if candidate.precision == "fp32" else torch.bfloat16,
-        quantization_config=_nf4() if candidate.precision == "nf4" else None,
+        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+        quantization_config=_nf4() if precision == "nf4" else None,
         device_map={"": torch.cuda.current_device() if gpu else "cpu"},
         output_loading_info=True,
     )
-    if report["missing_keys"]:  # transformers would go on with random numbers in their place
-        raise ModelUnavailable(f"the base model {name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}")
+    if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers in their place
+        raise ModelUnavailable(f"the base model {checkpoint.name} lacks weights: {', '.join(missing[:3])}")
     model.eval().requires_grad_(False)
     # Of the checkpoint's own habits (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     return BaseModel(
-        name=name,
-        source=source,
-        revision=revision,
-        digest=digest,
-        max_length=min(model.config.max_position_embeddings, GPU_WINDOW if gpu else CPU_WINDOW),
+        name=checkpoint.name,
+        source=checkpoint.source,
+        revision=checkpoint.revision,
+        digest=checkpoint.digest,
+        max_length=min(model.config.max_position_embeddings, GPU_MAX_LENGTH if gpu else CPU_MAX_LENGTH),
         parameters=model.num_parameters(),
         model=model,
         tokenizer=tokenizer,
-        precision=candidate.precision,
+        precision=precision,
     )
 
 

@@ -1,74 +1,105 @@
-"""Which bases a machine can carry, best first: the candidates that `auto`, or a base that was named, goes down.
+"""Which base models a machine can run, best first, and what may be named as --base-model.
 
     CUDA, >= 22 GiB free   Qwen2.5-7B-Instruct in bf16
     CUDA, 8 to 22 GiB      the same in 4-bit NF4
     CUDA, < 8 GiB          Qwen2.5-1.5B-Instruct in bf16
     no GPU                 the embedded SmolLM2-135M-Instruct
 
-The free memory that the device reports decides, not its name: another program may hold half of a large card. Every candidate
-below
-the first stays in reach: a base that cannot be fetched, loaded or trained here makes max_new_tokens for the next. A named
-base stays the
-base; on a GPU where bf16 does not fit it is tried in NF4.
-
-What it does not know: whether a candidate holds (`base_model`, `descent`).
+The free memory that the device reports decides, not its name: another program may hold half of a large card. A candidate that
+cannot be fetched, loaded or trained makes room for the next (`fit.fit_best_base`). Imports nothing heavy: run.py checks its
+options with it.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from retrieval.encoder import HUB_ID
+from retrieval.files import lookup_problem
+
 Precision = Literal["fp32", "bf16", "nf4"]
 
 EMBEDDED = "embedded"
 FULL_GIB, QUANTISED_GIB = 22.0, 8.0
+EXPECTED = "expected auto, none, ORG/NAME[@REVISION], a checkpoint folder or a .gguf file"
 
 
 @dataclass(frozen=True, slots=True)
 class BaseCandidate:
-    """A base in a precision.
+    """A base model in a precision."""
 
-    Attributes:
-        source: `EMBEDDED`, a hub id, a folder or a GGUF file.
-        revision: commit of a hub id, if one is pinned.
-        precision: of its frozen weights.
-    """
-
-    source: str
-    revision: str | None
-    precision: Precision
+    source: str  # `EMBEDDED`, a hub id, a folder or a GGUF file
+    revision: str | None  # commit of a hub id, if one is pinned
+    precision: Precision | None  # of its frozen weights; None where `base_model` chooses it by the size and the processor
 
     @property
-    def said(self) -> str:
+    def label(self) -> str:
         """For messages."""
-        return f"{self.source} in {self.precision}"
+        return f"{self.source} in {self.precision}" if self.precision else self.source
 
 
 LARGE = ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
 SMALL = ("Qwen/Qwen2.5-1.5B-Instruct", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306")
 
 
-def candidates(choice: str, free_gib: float | None) -> tuple[BaseCandidate, ...]:
-    """The candidates for a value of --base-model.
+def candidates(choice: str, free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
+    """The candidates for a value of --base-model, best first.
 
     Args:
         choice: auto, or a base.
-        free_gib: free memory of the GPU, None without one.
+        free_gpu_gib: free memory of the GPU, None without one.
     """
     if choice == "auto":
-        return _automatic(free_gib)
+        return _automatic(free_gpu_gib)
     source, _, revision = (choice, "", "") if Path(choice).exists() else choice.partition("@")
-    precisions: tuple[Precision, ...] = ("fp32",) if free_gib is None else ("bf16", "nf4")
+    precisions: tuple[Precision | None, ...] = (None,) if free_gpu_gib is None else ("bf16", "nf4")
     return tuple(BaseCandidate(source, revision or None, precision) for precision in precisions)
 
 
-def _automatic(free_gib: float | None) -> tuple[BaseCandidate, ...]:
-    last = BaseCandidate(
-        EMBEDDED, None, "fp32"
-    )  # small enough for fp32 anywhere, and its answers are then nearly the same anywhere
-    if free_gib is None:
-        return (last,)
-    found: tuple[BaseCandidate, ...] = (BaseCandidate(*SMALL, "bf16"), last)
-    if free_gib >= QUANTISED_GIB:
+def _automatic(free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
+    embedded = BaseCandidate(EMBEDDED, None, "fp32")  # small enough for fp32 anywhere, and then nearly the same anywhere
+    if free_gpu_gib is None:
+        return (embedded,)
+    found: tuple[BaseCandidate, ...] = (BaseCandidate(*SMALL, "bf16"), embedded)
+    if free_gpu_gib >= QUANTISED_GIB:
         found = (BaseCandidate(*LARGE, "nf4"), *found)
-    return (BaseCandidate(*LARGE, "bf16"), *found) if free_gib >= FULL_GIB else found
+    return (BaseCandidate(*LARGE, "bf16"), *found) if free_gpu_gib >= FULL_GIB else found
+
+
+def base_problems(choice: str, weights: Path) -> list[str]:
+    """What is wrong with the value of --base-model, a sentence each; `weights` is where the run will write."""
+    path = Path(choice)
+    if choice in ("auto", "none"):
+        return []
+    if problem := lookup_problem(path):
+        return [_problem(choice, problem)]
+    if path.is_dir():
+        return _folder_problems(choice, path, weights)
+    if choice.endswith(".gguf"):
+        return _gguf_problems(choice, path)
+    if path.exists():
+        return [_problem(choice, "a file that is not .gguf")]
+    name, at, revision = choice.partition("@")
+    good = HUB_ID.fullmatch(name) and bool(at) == bool(revision)
+    return [] if good else [_problem(choice, "no such path, and it is no hub id")]
+
+
+def _folder_problems(choice: str, folder: Path, weights: Path) -> list[str]:
+    if folder.resolve() == weights.resolve():
+        return [f"--weights {weights}: found the folder of --base-model, whose files would be replaced, expected another"]
+    return [] if (folder / "config.json").is_file() else [_problem(choice, "a folder without config.json")]
+
+
+def _gguf_problems(choice: str, path: Path) -> list[str]:
+    if not path.is_file():
+        return [_problem(choice, "no such file")]
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        return [_problem(choice, f"a file that cannot be read ({error.strerror})")]
+    return [] if start == b"GGUF" else [_problem(choice, "a file that does not start with GGUF")]
+
+
+def _problem(choice: str, found: str) -> str:
+    return f"--base-model {choice}: found {found}, {EXPECTED}"

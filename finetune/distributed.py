@@ -1,101 +1,90 @@
-"""The processes of one run, when `accelerate launch` or `torchrun` starts several: who does what, and how they stay together.
+"""The processes of one run, when `accelerate launch` or `torchrun` starts several: how work is divided and results exchanged.
 
-Every process reads the input and intent_scores on it (that costs seconds); the rows of a training batch, the judged rows and
-the new
-tickets are shared out, and what comes of them is brought together, so that all processes know the same and decide the same.
-The first process alone speaks and writes.
-
-A process that dies closes its connections: the others' next exchange fails and becomes `WorkerLost`, one sentence, no hang. One
-that lives and does not answer is waited for as long as the run may take.
-
-What it does not know: what is exchanged.
+When a process dies, its connections close, and the next exchange of the others fails with `WorkerLost`. A process that does not
+come or does not answer is waited for until the timeout.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-import torch.distributed as dist
 
-from retrieval.runtime import RANK, WorkerLost
+from retrieval.runtime import WorkerLost
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """This process among those of its run.
+    """This process among those of its run; one process alone exchanges nothing."""
 
-    Attributes:
-        rank: its number; 0 speaks and writes.
-        size: how many there are.
-        local_rank: its number on this machine.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
+    index: int = 0  # its number; 0 speaks and writes
+    count: int = 1  # how many there are
+    local_index: int = 0  # its number on this machine
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """The items that this process works on; every item belongs to one process."""
-        return items[self.rank :: self.size]
+        """The items that this process works on; every item belongs to exactly one process."""
+        return items[self.index :: self.count]
 
-    def agrees(self, here: bool) -> bool:
-        """Whether something is so in any of the processes; each gets the same answer."""
-        return any(self.gathered(here))
+    def any(self, here: bool) -> bool:
+        """Whether something is so in any of the processes; all get the same answer."""
+        return any(self.gather(here))
 
-    def gathered(self, mine: T) -> list[T]:
-        """What each process has, in the order of their ranks."""
-        if self.size == 1:
+    def gather(self, mine: T) -> list[T]:
+        """One entry per process, in the order of their indexes."""
+        if self.count == 1:
             return [mine]
-        found: list[Any] = [None] * self.size
-        _together(lambda: dist.all_gather_object(found, mine))
-        return found
+        from accelerate.utils import gather_object
 
-    def merged(self, mine: Mapping[str, T]) -> dict[str, T]:
+        return _exchange(lambda: gather_object([mine]))
+
+    def merge(self, mine: Mapping[str, T]) -> dict[str, T]:
         """The entries of all processes."""
-        return {key: value for part in self.gathered(dict(mine)) for key, value in part.items()}
+        return {key: value for part in self.gather(dict(mine)) for key, value in part.items()}
 
-    def sum_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replaces each tensor by its sum over the processes, all of them in one exchange."""
-        if self.size == 1:
+    def sum_gradients(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replaces each tensor by its sum over the processes, in one exchange."""
+        if self.count == 1:
             return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        _together(lambda: dist.all_reduce(flat))
-        for tensor, summed in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
-            tensor.copy_(summed.view_as(tensor))
+        from accelerate.utils import reduce
+
+        flat = torch.cat([tensor.flatten() for tensor in tensors])  # `reduce` on a list would exchange once for each tensor
+        summed: torch.Tensor = _exchange(lambda: reduce(flat, reduction="sum"))
+        for tensor, part in zip(tensors, torch.split(summed, [tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(part.view_as(tensor))
 
 
 SINGLE_PROCESS = Processes()
 
 
-def join(*, patience_s: float) -> Processes:
-    """Meets the other processes that a launcher started; without one, this process is alone.
+def start_processes(*, timeout_s: float) -> Processes:
+    """Connects to the other processes that a launcher started; without a launcher, this process is the only one.
 
     Args:
-        patience_s: how long an exchange may take before the other side counts as lost.
+        timeout_s: how long the others may take to come, and later to answer.
 
     Raises:
         WorkerLost: the others did not come.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return SINGLE_PROCESS
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local)
-        backend = "cpu:gloo,cuda:nccl"
-    _together(lambda: dist.init_process_group(backend, timeout=timedelta(seconds=patience_s)))
-    return Processes(RANK, size, local)
+    from accelerate import PartialState
+    from accelerate.utils import patch_environment
+
+    cuda = torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"  # objects are exchanged on the CPU, gradients where they are
+    # accelerate would change the number of threads on a CPU, and connects nobody on a GPU, where these variables are not set
+    with patch_environment(omp_num_threads=torch.get_num_threads(), local_rank=os.environ.get("LOCAL_RANK", "0")):
+        state = _exchange(lambda: PartialState(cpu=not cuda, backend=backend, timeout=timedelta(seconds=timeout_s)))
+    return Processes(state.process_index, state.num_processes, state.local_process_index)
 
 
-def _together(exchange: Callable[[], object]) -> None:
+def _exchange(operation: Callable[[], T]) -> T:
     try:
-        exchange()
+        return operation()
     except (RuntimeError, ValueError) as error:  # gloo raises plain RuntimeError, a missing address is a ValueError
         reason = str(error).strip().partition("\n")[0]
         raise WorkerLost(f"another process of this run ended or does not answer, no result was written ({reason})") from error

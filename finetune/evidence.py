@@ -1,193 +1,170 @@
-"""Evidence from rows that the adapter has not seen.
+"""Evidence from rows that an adapter has not seen.
 
-The train rows are cut into two halves, rows of one intent spread over both. An adapter is trained on each half, brought to its
-scale, and judged on the other: completion loss with the prompts of training, the model's scorer of the intent, replies with the
-prompts of answering, where the row is absent from the store, the prompt and the training. The reply that is judged is the one a
-customer would get: generated, checked, replaced by a stored one where the check fails. These adapters are thrown away; the
-final one is trained on all rows.
-
-What it does not know: what is decided from it (`gates`).
+The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
+other: completion loss with prompts that hide the row's own reply, LM intent scores, replies with the prompts of answering. The
+reply that is judged is the one a customer would get: generated, checked, replaced by a stored one where the check fails. A fold
+whose training diverges or runs out of memory costs its own evidence and nothing else.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from peft import PeftModel
 
 from finetune.base_model import BaseModel
-from finetune.distributed import SINGLE_PROCESS, Processes
-from finetune.forgetting import GeneralText, choose_scale
-from finetune.gradients import completion_losses
-from finetune.intent_likelihood import ask_intents, intent_question
-from finetune.lora import learning_rate, temporary_adapter, tune
-from finetune.prompt import Example, NoPrompt, PromptWriter
-from finetune.reply_writer import max_reply_tokens, write_replies
-from finetune.training_data import TrainingConfig, make_training_data, training_example
-from retrieval.cross_validation import folds, out_of_fold_scores
-from retrieval.exemplars import EXEMPLARS, Rows, train_row_exemplars
-from retrieval.intent_classifier import IntentClassifier, IntentScores, fit_classifier
-from retrieval.replies import Question, Reply
-from retrieval.train_set import TrainSet
+from finetune.distributed import Processes
+from finetune.intent_likelihood import IntentLikelihood
+from finetune.lora import fold_adapter, set_scale
+from finetune.memory import MemoryPlan, OutOfMemory, release
+from finetune.prompt import Example, PromptWriter
+from finetune.reply_writer import write_replies
+from finetune.training import NoAdapter, TrainingRun, completion_losses, train
+from finetune.training_data import TrainingConfig, make_training_data
+from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
+from retrieval.exemplars import near_rows
+from retrieval.intent_classifier import Floats, IntentClassifier
+from retrieval.prediction import Reply
+from retrieval.retrieve import Retrieval, intent_questions, retrieve_train_rows
+from retrieval.tickets import Ticket
+from retrieval.train_set import Rows
+
+FOLDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the final adapter and the adapters of the folds have in common."""
+
+    classifier: IntentClassifier  # fitted on the training rows
+    log_p: Floats  # (n, c) of these rows, out-of-fold
+    base: BaseModel  # that is fine-tuned
+    writer: PromptWriter  # of its prompts
+    config: TrainingConfig  # of the training
+    max_new_tokens: int  # most tokens of a reply
+    examples: Mapping[int, Example]  # by row, the example that its completion loss is measured on
+    seed: int  # of adapters, row order and prompts
+    processes: Processes  # that share the work
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was measured.
+    """What was measured on rows that the adapter had not seen."""
 
-    Attributes:
-        losses: completion loss of each row that could be judged, nats per token.
-        questions: the judged rows as new tickets.
-        replies: by row id, what a customer would have got for a judged row.
-        complete: False if the deadline struck before all was measured.
-        fold_of: (n,) the half in which each row was judged.
-        lm_scores: by row id, the model's word on the row's candidate intents.
-        step_downs: how often memory ran out.
-    """
-
-    losses: tuple[float, ...]
-    questions: tuple[Question, ...]
-    replies: dict[str, Reply]
-    complete: bool
-    fold_of: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    lm_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    step_downs: int = 0
+    losses: Mapping[str, float]  # by row id, completion loss, nats a token
+    retrievals: tuple[Retrieval, ...]  # the judged rows as new tickets
+    replies: Mapping[str, Reply]  # by row id, what a customer would have got
+    lm_scores: Mapping[str, Mapping[str, float]]  # by row id, the LM scores of its candidate intents
+    timed_out: bool = False  # whether the deadline came before all was measured
+    problems: tuple[str, ...] = ()  # what went wrong in a fold, a sentence each
+    memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSetup:
-    """What all LoRA runs over a train_set have in common.
-
-    Attributes:
-        base: without an adapter; every run leaves it so.
-        writer: of its prompts.
-        config: of the data.
-        texts: by which an adapter's scale is settled.
-        seed: of adapters, row order and data.
-        processes: the processes that share the work.
-    """
-
-    base: BaseModel
-    writer: PromptWriter
-    config: TrainingConfig
-    texts: GeneralText
-    seed: int
-    processes: Processes = SINGLE_PROCESS
+NO_EVIDENCE = Evidence({}, (), {}, {})
 
 
-def gather_evidence(
-    classifier: IntentClassifier, intent_scores: IntentScores, setup: TrainingSetup, *, deadline: float
-) -> Evidence:
-    """Trains on each half, judges on the other.
+def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequence[MemoryPlan], deadline: float) -> Evidence:
+    """Trains on each fold, judges on the others.
 
     Args:
-        classifier: over the rows to be training.
-        intent_scores: `out_of_fold_scores` of the classifier.
-        setup: as the final adapter will be trained.
+        setup: as the final adapter was trained.
+        model: the base with the final adapter; it is left so.
+        scale: of the final adapter.
+        plans: memory plans, from the one that fitted the final adapter on.
         deadline: `time.monotonic()` at which measuring stops.
-
-    Raises:
-        NoAdapter: training diverged before anything was learnt.
-        OutOfMemory: a row does not fit.
     """
-    halves: list[Evidence] = []
-    fold_of = folds(classifier.train_set, count=2)
-    for half in (0, 1) if len(classifier.train_set.rows) > 1 else ():
-        out = np.flatnonzero(fold_of == half)
-        rest = fit_classifier(classifier.train_set.without(out), with_names=classifier.with_names, weights=classifier.weights)
-        data = make_training_data(rest.train_set, out_of_fold_scores(rest), setup.writer, setup.config, seed=setup.seed)
-        with temporary_adapter(setup.base, seed=setup.seed) as tuned:
-            tuning = tune(
-                tuned,
-                data.epochs,
-                rate=learning_rate(setup.base),
-                seed=setup.seed,
-                deadline=deadline,
-                label=f"cross-fit, half {half + 1} of 2",
-                processes=setup.processes,
-            )
-            judged = Evidence((), (), {}, complete=False)
-            if tuning.finished and not setup.processes.agrees(time.monotonic() > deadline):
-                choose_scale(tuned, setup.texts, seed=setup.seed)
-                judged = _judge(classifier, intent_scores, out, tuned, setup, part=f"{half + 1} of 2", deadline=deadline)
-        halves.append(replace(judged, step_downs=tuning.step_downs + judged.step_downs))
-        if not halves[-1].complete:
+    rows = setup.classifier.train_set.rows
+    fold_of = folds(setup.classifier.train_set, count=FOLDS)
+    found = NO_EVIDENCE
+    for fold in range(FOLDS) if len(rows) > 1 else ():
+        out = np.flatnonzero(fold_of == fold)
+        try:
+            with fold_adapter(model, f"fold{fold}", seed=setup.seed, processes=setup.processes):
+                run = _train_without(
+                    setup, model, out, plans=plans, deadline=deadline, label=f"train fold {fold + 1} of {FOLDS}"
+                )
+                set_scale(model, scale)
+                judged = _judge(setup, model, out, deadline=deadline)
+            found = _joined(found, replace(judged, memory_retries=judged.memory_retries + run.memory_retries))
+        except NoAdapter as error:
+            found = _joined(found, _failed(f"fold {fold + 1} of {FOLDS} was not judged: {error}", timed_out=error.timed_out))
+        except OutOfMemory as error:
+            found = _joined(found, _failed(f"fold {fold + 1} of {FOLDS} was not judged: {error}", memory_retries=1))
+        release()
+        if found.timed_out:
             break
-    return _joined(halves, fold_of)
-
-
-def _judge(
-    classifier: IntentClassifier,
-    intent_scores: IntentScores,
-    out: Rows,
-    tuned: PeftModel,
-    setup: TrainingSetup,
-    *,
-    part: str,
-    deadline: float,
-) -> Evidence:
-    """All that an adapter is asked about the rows of the half that it has not seen."""
-    train_set, processes, writer = classifier.train_set, setup.processes, setup.writer
-    examples = processes.share(_examples(train_set, intent_scores, writer, setup.config, out))
-    losses = dict(zip((example.row_id for example in examples), completion_losses(tuned, examples), strict=True))
-    asked = [
-        intent_question(train_set, intent_scores, int(i), train_set.rows[i].id, train_set.rows[i].text, own=int(i)) for i in out
-    ]
-    label = f"cross-fit, intents {part}"
-    lm_scores, heard = ask_intents(asked, tuned, writer, deadline=deadline, label=label, processes=processes)
-    questions, max_new_tokens = judged_questions(train_set, intent_scores, out), max_reply_tokens(writer, train_set.rows)
-    label = f"cross-fit, replies {part}"
-    written = write_replies(
-        questions, tuned, setup.base, writer, max_new_tokens=max_new_tokens, deadline=deadline, label=label, processes=processes
-    )
-    return Evidence(
-        losses=tuple(loss for _, loss in sorted(processes.merged(losses).items())),
-        questions=tuple(questions),
-        replies=written.replies,
-        complete=heard and written.complete,
-        lm_scores=lm_scores,
-        step_downs=written.step_downs,
-    )
-
-
-def _joined(halves: Sequence[Evidence], fold_of: NDArray[np.int64]) -> Evidence:
-    return Evidence(
-        losses=tuple(loss for half in halves for loss in half.losses),
-        questions=tuple(question for half in halves for question in half.questions),
-        replies={row_id: reply for half in halves for row_id, reply in half.replies.items()},
-        complete=all(half.complete for half in halves),
-        fold_of=fold_of,
-        lm_scores={row_id: lm_score for half in halves for row_id, lm_score in half.lm_scores.items()},
-        step_downs=sum(half.step_downs for half in halves),
-    )
-
-
-def _examples(
-    train_set: TrainSet, intent_scores: IntentScores, writer: PromptWriter, config: TrainingConfig, out: Rows
-) -> list[Example]:
-    found: list[Example] = []
-    for number in out:
-        with suppress(NoPrompt):
-            found.append(training_example(train_set, intent_scores, writer, config, int(number), with_own=False))
     return found
 
 
-def judged_questions(train_set: TrainSet, intent_scores: IntentScores, numbers: Rows) -> list[Question]:
-    """Those of the rows whose intent has another row, asked as if they were new tickets."""
-    rows_of = np.bincount(train_set.intent_of, minlength=len(train_set.intents))
-    return [
-        Question(
-            row_id=train_set.rows[i].id,
-            ticket=train_set.rows[i].text,
-            intent=train_set.intents[intent_scores.winners[i]],
-            exemplars=tuple(
-                train_set.rows[j]
-                for j in train_row_exemplars(train_set, intent_scores, int(i), count=EXEMPLARS, with_own=False)
-            ),
-        )
-        for i in numbers
-        if rows_of[train_set.intent_of[i]] > 1
-    ]
+def _failed(problem: str, *, timed_out: bool = False, memory_retries: int = 0) -> Evidence:
+    return Evidence({}, (), {}, {}, timed_out, () if timed_out else (problem,), memory_retries)
+
+
+def _train_without(
+    setup: Setup, model: PeftModel, out: Rows, *, plans: Sequence[MemoryPlan], deadline: float, label: str
+) -> TrainingRun:
+    rest = refit(setup.classifier, setup.classifier.train_set.without(out))
+    data = make_training_data(rest, out_of_fold_log_probabilities(rest), setup.writer, setup.config, seed=setup.seed)
+    if not data.epochs[0]:
+        raise NoAdapter("no row is short enough to learn from")
+    rate, processes = setup.config.learning_rate, setup.processes
+    options = {"seed": setup.seed, "deadline": deadline, "label": label, "processes": processes, "plans": plans}
+    run = train(model, data.epochs, learning_rate=rate, **options)  # type: ignore[arg-type]
+    if run.diverged:
+        raise NoAdapter(f"training diverged ({run.diverged})")
+    if not run.finished or processes.any(time.monotonic() > deadline):
+        raise NoAdapter("the time budget ended the training", timed_out=True)
+    return run
+
+
+def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evidence:
+    """All that an adapter is asked about the rows of the fold that it has not seen."""
+    train_set, log_p, processes = setup.classifier.train_set, setup.log_p, setup.processes
+    losses = shared_losses(model, {i: setup.examples[i] for i in map(int, out) if i in setup.examples}, processes)
+    near = near_rows(setup.classifier, train_set.ticket_vectors[out], log_p[out], hidden=[int(i) for i in out])
+    tickets = [Ticket(train_set.rows[i].id, train_set.rows[i].text) for i in out]
+    scorer = IntentLikelihood(model, setup.writer, 1.0, deadline=deadline, processes=processes)
+    lm_scores = scorer.score(intent_questions(setup.classifier, tickets, near, log_p[out]))
+    judged = rows_with_siblings(setup.classifier, out)
+    retrievals = retrieve_train_rows(setup.classifier, judged, log_p[judged])
+    options = {"max_new_tokens": setup.max_new_tokens, "deadline": deadline, "processes": processes}
+    written = write_replies(retrievals, model, setup.base, setup.writer, **options)  # type: ignore[arg-type]
+    timed_out, retries = scorer.timed_out or not written.complete, scorer.memory_retries + written.memory_retries
+    return Evidence(losses, retrievals, written.replies, lm_scores, timed_out, (), retries)
+
+
+def shared_losses(model: PeftModel, examples: Mapping[int, Example], processes: Processes) -> dict[str, float]:
+    """By row id, the completion loss at the model's present scale; the processes share the rows.
+
+    Raises:
+        OutOfMemory: a row does not fit, in any of the processes.
+    """
+    mine = processes.share([examples[i] for i in sorted(examples)])
+    losses, problem = {}, ""
+    try:
+        losses = dict(zip((example.row_id for example in mine), completion_losses(model, mine), strict=True))
+    except OutOfMemory as error:
+        problem = str(error)
+    if problem := next(filter(None, processes.gather(problem)), ""):
+        raise OutOfMemory(problem)
+    return dict(sorted(processes.merge(losses).items()))
+
+
+def rows_with_siblings(classifier: IntentClassifier, rows: Rows) -> Rows:
+    """Those of the rows whose intent has another row: no reply could be found for the others."""
+    train_set = classifier.train_set
+    counts = np.bincount(train_set.labels, minlength=len(train_set.intents))
+    return rows[counts[train_set.labels[rows]] > 1]
+
+
+def _joined(one: Evidence, other: Evidence) -> Evidence:
+    return Evidence(
+        losses={**one.losses, **other.losses},
+        retrievals=(*one.retrievals, *other.retrievals),
+        replies={**one.replies, **other.replies},
+        lm_scores={**one.lm_scores, **other.lm_scores},
+        timed_out=one.timed_out or other.timed_out,
+        problems=(*one.problems, *other.problems),
+        memory_retries=one.memory_retries + other.memory_retries,
+    )

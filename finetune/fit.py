@@ -1,87 +1,72 @@
-"""The whole setup of the language model: data, evidence, gates, final adapter.
+"""Fine-tuning from beginning to end: train, measure, decide.
 
-First two throw-away adapters give the evidence (`crossfit`), then the final adapter learns from all rows. Three gates follow:
-how far the adapter may move the base, whether the model's scorer of the intent joins the classifier, whether new tickets get
-generated
-or copied replies. The final adapter is trained either way: it is a result of its own.
-
-How much is learnt follows from the rows and the base alone (`MAX_TRAINING_ROWS`); the deadlines are a brake for slow
-machines, and
-a run that was timed_out says so.
-
-What it does not know: new tickets, and what to do where memory is too small (`descent`).
+The final adapter is trained first, for it is a result of its own. Then the forgetting check sets its scale, two fold adapters
+give the evidence, and two gates decide whether LM scores join the classifier and whether new tickets get generated replies. How
+much is learned follows from the rows and the device alone; a deadline ends a stage early on a slow machine, and such a run says
+so.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from peft import PeftModel
 
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
-from finetune.evidence import Evidence, TrainingSetup, gather_evidence
+from finetune.evidence import FOLDS, NO_EVIDENCE, Evidence, Setup, gather_evidence, shared_losses
 from finetune.forgetting import choose_scale, general_text
-from finetune.gates import lm_scores_gate, lm_scores_untested, reply_gate, unmeasured, untested
-from finetune.gradients import completion_losses
-from finetune.lora import NoAdapter, Tuning, attach, learning_rate, tune
-from finetune.prompt import Example, PromptWriter, prompt_writer
+from finetune.gates import lm_scores_gate, lm_scores_gate_untested, reply_gate, reply_gate_untested, scale_gate_untested
+from finetune.lora import attach, set_scale
+from finetune.memory import OutOfMemory, memory_guard, memory_plans, release
+from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
-from finetune.training_data import TrainingConfig, make_training_data
-from retrieval.cross_validation import out_of_fold_scores
-from retrieval.curate import representative_rows
+from finetune.training import NoAdapter, TrainingRun, train
+from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
+from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
-from retrieval.intent_classifier import IntentClassifier, IntentScores, fit_classifier
-from retrieval.lm_scores import LmScores
-from retrieval.replies import copy_reply
-from retrieval.tickets import shown
+from retrieval.intent_classifier import IntentClassifier
+from retrieval.lm_fusion import lm_score_matrix
+from retrieval.prediction import copy_reply
+from retrieval.tickets import quoted
+from retrieval.train_set import Rows, representative_rows
 
-MAX_TRAINING_ROWS = 120  # rows: four passes over them (two of cross-fitting) fit into the budget on two cores
-MAX_TRAINING_ROWS_LARGE = 400  # rows, for a base that has a GPU
+MAX_TRAINING_ROWS = 120  # on a CPU: four passes over them (two of the folds) fit into the budget on two cores
+MAX_TRAINING_ROWS_GPU = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """`time.monotonic()` at which a download, cross-fitting and the final training stop."""
+    """`time.monotonic()` at which a download, the training of the final adapter, and the measuring stop."""
 
     loading: float
-    evidence: float
     training: float
+    evidence: float
+
+
+NO_DEADLINES = Deadlines(inf, inf, inf)
 
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """A base with its adapter, and what is known about it.
+    """A base with its adapter, and what is known about it."""
 
-    Attributes:
-        model: the base through its adapter; None if training diverged.
-        writer: of its prompts.
-        max_new_tokens: most tokens of a reply.
-        tuning: the final run.
-        val_loss: cross-fitted completion loss, nats per token.
-        scale: of the adapter.
-        lm_weight: of the model's scorer of the intent; 0 if it is not asked.
-        replies: the gate that says whether to generate.
-        gates: all gates of the language model.
-        warnings: a sentence each.
-        timed_out: whether a deadline decided anything.
-        step_downs: how often memory ran out.
-    """
-
-    model: PeftModel | None
-    writer: PromptWriter
-    max_new_tokens: int
-    tuning: Tuning | None
-    val_loss: float
-    scale: float
-    lm_weight: float
-    replies: Gate
-    gates: tuple[Gate, ...]
-    warnings: tuple[str, ...]
-    timed_out: bool
-    step_downs: int = 0
+    model: PeftModel | None  # the base through its adapter; None if training came to nothing
+    writer: PromptWriter  # of its prompts
+    max_new_tokens: int  # most tokens of a reply
+    run: TrainingRun | None  # of the final adapter
+    # mean completion loss at the scale in use, nats a token, prompts without the row's own reply: on the train rows, and out-
+    # of-fold; None where one of them could not be measured
+    losses: tuple[float, float] | None
+    scale: float  # of the adapter
+    lm_weight: float  # of the LM intent scores; 0 if they are not used
+    generates: bool  # whether new tickets get generated replies
+    gates: tuple[Gate, ...]  # all gates of the language model
+    warnings: tuple[str, ...]  # a sentence each
+    timed_out: bool  # whether a deadline decided anything
+    memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
 
 
 def fine_tune(
@@ -91,130 +76,170 @@ def fine_tune(
     *,
     config: TrainingConfig,
     seed: int,
-    deadlines: Deadlines,
+    deadlines: Deadlines = NO_DEADLINES,
     processes: Processes = SINGLE_PROCESS,
 ) -> FineTuned:
-    """Trains and judges an adapter for this train_set.
+    """Trains and judges an adapter.
 
     Args:
-        classifier: over all rows.
+        classifier: fitted on all rows.
         base: without an adapter.
         encoder: measures how near a reply is to the ideal one.
-        config: of the data.
+        config: of the training.
         seed: of everything random.
-        deadlines: the brake.
-        processes: the processes that share the work.
+        deadlines: for slow machines.
+        processes: that share the work.
 
     Raises:
         OutOfMemory: the base cannot be trained here.
     """
-    training = _training_classifier(classifier, base)
-    intent_scores = out_of_fold_scores(training)
-    writer = prompt_writer(base.tokenizer, base.max_length)
-    data = make_training_data(training.train_set, intent_scores, writer, config, seed=seed)
-    unusable = ", ".join(shown(row_id) for row_id in data.unusable)
-    warnings = [f"rows too long to learn from: {unusable}"] if unusable else []
-    if len(training.train_set.rows) < len(classifier.train_set.rows):
-        warnings.append(
-            f"the adapter learns from {len(training.train_set.rows)} of {len(classifier.train_set.rows)} rows, "
-            "retrieval from all"
-        )
-    setup = TrainingSetup(base, writer, config, general_text(writer), seed, processes)
-    max_new_tokens = max_reply_tokens(writer, training.train_set.rows)
-    evidence = Evidence((), (), {}, complete=True)
+    chosen = training_rows(classifier, base)
+    setup = make_setup(classifier, chosen, base, config, seed=seed, processes=processes)
+    data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
+    warnings = _data_warnings(data, len(chosen), len(classifier.train_set.rows))
     try:
-        if not data.epochs[0]:
-            raise NoAdapter("no row is short enough to learn from")
-        evidence = gather_evidence(training, intent_scores, setup, deadline=deadlines.evidence)
-        model, tuning = _final_adapter(setup, data.epochs, deadline=deadlines.training)
+        model, run = _final_adapter(setup, data, deadlines.training)
     except NoAdapter as error:
-        timed_out = not evidence.complete or error.out_of_time
-        return _without_adapter(
-            str(error), writer, max_new_tokens, warnings, timed_out=timed_out, step_downs=evidence.step_downs
-        )
-    if processes.agrees(time.monotonic() > deadlines.training):
-        scale, scale_record = unmeasured("the time budget ended the training")
-    else:
-        scale, scale_record = choose_scale(model, setup.texts, seed=seed)
-    weight, scorer = _view(evidence, intent_scores, training)
-    replies = _judged(evidence, tuning, encoder, base, {row.id: row.ideal_reply for row in training.train_set.rows}, seed=seed)
-    if not evidence.losses:
-        warnings.append("val_loss is the base's own loss: nothing could be held out")
-    if tuning.diverged:
-        warnings.append(f"training diverged ({tuning.diverged}): the adapter of step {tuning.steps} is kept")
-    if step_downs := evidence.step_downs + tuning.step_downs:
-        warnings.append(f"memory ran out {step_downs} times; the adapter was trained with {tuning.fit}")
-    return FineTuned(
-        model=model,
-        writer=writer,
-        max_new_tokens=max_new_tokens,
-        tuning=tuning,
-        val_loss=float(np.mean(evidence.losses)) if evidence.losses else _loss_of_base(model, data.epochs[0]),
-        scale=scale,
-        lm_weight=weight,
-        replies=replies,
-        gates=(scale_record, scorer, replies),
-        warnings=tuple(warnings),
-        timed_out=not (evidence.complete and tuning.finished),
-        step_downs=step_downs,
-    )
-
-
-def _without_adapter(
-    reason: str, writer: PromptWriter, max_new_tokens: int, warnings: Sequence[str], *, timed_out: bool, step_downs: int
-) -> FineTuned:
-    gate = Gate("replies", False, "copy", None, 0, None, f"no adapter: {reason}")
-    said = (*warnings, f"no adapter was kept: {reason}")
-    return FineTuned(None, writer, max_new_tokens, None, 0.0, 0.0, 0.0, gate, (gate,), said, timed_out, step_downs)
-
-
-def _view(evidence: Evidence, intent_scores: IntentScores, training: IntentClassifier) -> tuple[float, Gate]:
-    """The intent scorer's weight, from what the cross-fit adapters said of the rows they had not seen."""
-    if not evidence.complete:
-        return lm_scores_untested("the time budget ended the measuring")
-    ids = [row.id for row in training.train_set.rows]
-    judged = np.array([i for i, row_id in enumerate(ids) if row_id in evidence.lm_scores], dtype=np.int64)
-    if not len(judged):
-        return lm_scores_untested("nothing could be held out")
-    said = LmScores(1.0, evidence.lm_scores).matrix([ids[i] for i in judged], training.train_set.intents)
-    return lm_scores_gate(
-        intent_scores.log_probabilities[judged], said, training.train_set.intent_of[judged], evidence.fold_of[judged]
-    )
-
-
-def _training_classifier(classifier: IntentClassifier, base: BaseModel) -> IntentClassifier:
-    chosen = representative_rows(classifier.train_set, at_most=MAX_TRAINING_ROWS_LARGE if base.large else MAX_TRAINING_ROWS)
-    if len(chosen) == len(classifier.train_set.rows):
-        return classifier
-    return fit_classifier(classifier.train_set.keep(chosen), with_names=classifier.with_names, weights=classifier.weights)
-
-
-def _final_adapter(setup: TrainingSetup, epochs: Sequence[Sequence[Example]], *, deadline: float) -> tuple[PeftModel, Tuning]:
-    model, rate = attach(setup.base, seed=setup.seed), learning_rate(setup.base)
+        return _without_adapter(setup, error, warnings)
     try:
-        tuning = tune(model, epochs, rate=rate, seed=setup.seed, deadline=deadline, processes=setup.processes)
-        if not tuning.steps:
-            raise NoAdapter("the time budget was gone before the first step", out_of_time=True)
-    except NoAdapter:
+        return _judged(setup, model, run, encoder, deadlines.evidence, warnings=warnings)
+    except BaseException:
         model.unload()
         raise
-    return model, tuning
 
 
-def _judged(evidence: Evidence, tuning: Tuning, encoder: Encoder, base: BaseModel, ideal: dict[str, str], *, seed: int) -> Gate:
-    if not evidence.complete:
-        return untested("the time budget ended the measuring", [], large=False)
-    if not tuning.finished and not base.large:
-        return untested("the time budget ended the training", [], large=False)
+def make_setup(
+    classifier: IntentClassifier, rows: Rows, base: BaseModel, config: TrainingConfig, *, seed: int, processes: Processes
+) -> Setup:
+    """What all training on these rows has in common."""
+    every_row = len(rows) == len(classifier.train_set.rows)
+    trained = classifier if every_row else refit(classifier, classifier.train_set.subset(rows))
+    log_p, writer = out_of_fold_log_probabilities(trained), prompt_writer(base.tokenizer, base.max_length)
+    return Setup(
+        classifier=trained,
+        log_p=log_p,
+        base=base,
+        writer=writer,
+        config=config,
+        max_new_tokens=max_reply_tokens(writer, trained.train_set.rows),
+        examples=judging_examples(trained, log_p, writer, config),
+        seed=seed,
+        processes=processes,
+    )
+
+
+def training_rows(classifier: IntentClassifier, base: BaseModel) -> Rows:
+    """(k,) the rows that the adapter learns from: as many as the device can take."""
+    most = MAX_TRAINING_ROWS_GPU if base.model.device.type == "cuda" else MAX_TRAINING_ROWS
+    return representative_rows(classifier.train_set, at_most=most)
+
+
+def _data_warnings(data: TrainingData, used: int, rows: int) -> list[str]:
+    long = ", ".join(quoted(row_id) for row_id in data.too_long)
+    found = [f"rows too long to learn from: {long}"] if long else []
+    return [*found, f"the adapter learns from {used} of {rows} rows, retrieval from all"] if used < rows else found
+
+
+def _final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[PeftModel, TrainingRun]:
+    if not data.epochs[0]:
+        raise NoAdapter("no row is short enough to learn from")
+    with memory_guard("the adapter", setup.processes):
+        model = attach(setup.base, seed=setup.seed)
+    try:
+        options = {"seed": setup.seed, "deadline": deadline, "label": "train the adapter", "processes": setup.processes}
+        return model, train(model, data.epochs, learning_rate=setup.config.learning_rate, **options)  # type: ignore[arg-type]
+    except BaseException:
+        model.unload()
+        raise
+
+
+def _without_adapter(setup: Setup, error: NoAdapter, warnings: list[str]) -> FineTuned:
+    reason = f"no adapter: {error}"
+    gates = (lm_scores_gate_untested(reason)[1], reply_gate_untested(reason))
+    warnings = [*warnings, f"no adapter was kept: {error}"]
+    options = {"gates": gates, "warnings": tuple(warnings), "timed_out": error.timed_out}
+    return FineTuned(None, setup.writer, setup.max_new_tokens, None, None, 0.0, 0.0, False, **options)  # type: ignore[arg-type]
+
+
+def _judged(
+    setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, deadline: float, *, warnings: list[str]
+) -> FineTuned:
+    scale, scale_record, untested = _choose_scale(setup, model, run, deadline)
+    evidence = NO_EVIDENCE
+    if not untested:
+        plans = memory_plans(setup.base.model.device)
+        later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
+        evidence = gather_evidence(setup, model, scale=scale, plans=later, deadline=deadline)
+        untested = "the time budget ended the measuring" if evidence.timed_out else ""
+    weight, lm_record = lm_scores_gate_untested(untested) if untested else _lm_scores(setup, evidence)
+    reply_record = reply_gate_untested(untested) if untested else _replies(setup, evidence, encoder)
+    if run.diverged:
+        warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")
+    losses, short = _losses(setup, model, evidence, scale)
+    if run.memory_retries:
+        warnings.append(f"memory ran out while training: the adapter was trained with {run.plan}")
+    if measuring := evidence.memory_retries + short + ("memory" in untested):
+        warnings.append(f"memory ran out while measuring (counted: {measuring})")
+    return FineTuned(
+        model=model,
+        writer=setup.writer,
+        max_new_tokens=setup.max_new_tokens,
+        run=run,
+        losses=losses,
+        scale=scale,
+        lm_weight=weight,
+        generates=reply_record.passed,
+        gates=(scale_record, lm_record, reply_record),
+        warnings=(*warnings, *evidence.problems),
+        timed_out=evidence.timed_out or not run.finished or untested.startswith("the time budget"),
+        memory_retries=run.memory_retries + measuring,
+    )
+
+
+def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> tuple[float, Gate, str]:
+    """The scale, its gate, and why nothing more can be measured, if so."""
+    problem = "" if run.finished else "the time budget ended the training"
+    if not problem and setup.processes.any(time.monotonic() > deadline):
+        problem = "the time budget was gone after the training"
+    if not problem:
+        try:
+            with memory_guard("the forgetting check", setup.processes):
+                return *choose_scale(model, general_text(setup.writer), seed=setup.seed), ""
+        except OutOfMemory as error:
+            problem = str(error)
+            release()
+    set_scale(model, 1.0)
+    return *scale_gate_untested(problem), problem
+
+
+def _lm_scores(setup: Setup, evidence: Evidence) -> tuple[float, Gate]:
+    train_set = setup.classifier.train_set
+    ids = [row.id for row in train_set.rows]
+    judged = np.array([i for i, row_id in enumerate(ids) if row_id in evidence.lm_scores], dtype=np.int64)
+    scores = lm_score_matrix(evidence.lm_scores, [ids[i] for i in judged], train_set.intents)
+    fold_of = folds(train_set, count=FOLDS)[judged]
+    return lm_scores_gate(setup.log_p[judged], scores, train_set.labels[judged], fold_of, seed=setup.seed)
+
+
+def _replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
     # A replaced draft is a copy: it says nothing about generating.
-    asked = [question for question in evidence.questions if evidence.replies[question.row_id].source == "generated"]
-    wanted = encoder.encode([ideal[question.row_id] for question in asked])
-    written = encoder.encode([evidence.replies[question.row_id].text for question in asked])
-    copied = encoder.encode([copy_reply(question).text for question in asked])
-    differences = np.sum(wanted * written, axis=1) - np.sum(wanted * copied, axis=1)
-    return reply_gate([float(difference) for difference in differences], large=base.large, seed=seed)
+    judged = [found for found in evidence.retrievals if evidence.replies[found.ticket.id].source == "generated"]
+    ideal_of = {row.id: row.ideal_reply for row in setup.classifier.train_set.rows}
+    ideal = encoder.encode([ideal_of[found.ticket.id] for found in judged])
+    written = encoder.encode([evidence.replies[found.ticket.id].text for found in judged])
+    copied = encoder.encode([copy_reply(found).text for found in judged])
+    gains = np.sum(ideal * written, axis=1) - np.sum(ideal * copied, axis=1)
+    return reply_gate([float(gain) for gain in gains], seed=setup.seed)
 
 
-def _loss_of_base(model: PeftModel, examples: Sequence[Example]) -> float:
-    with model.disable_adapter():
-        return float(np.mean(completion_losses(model, examples)))
+def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[tuple[float, float] | None, bool]:
+    """The losses, if both could be measured on the same rows, and whether memory ran out."""
+    if evidence.timed_out or len(evidence.losses) < len(setup.examples):
+        return None, False
+    set_scale(model, scale)
+    try:
+        seen = shared_losses(model, setup.examples, setup.processes)
+    except OutOfMemory:
+        release()
+        return None, True
+    return (float(np.mean(list(seen.values()))), float(np.mean(list(evidence.losses.values())))), False

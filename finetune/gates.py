@@ -1,6 +1,7 @@
-"""Does a learned part of the language model earn its place? Small functions from evidence to decision.
+"""Does a learned part of the language model earn its place? From evidence to decision.
 
-What they do not know: where the evidence comes from (`crossfit`).
+Benefit gates (LM scores, replies) decide by the 10 % bootstrap quantile of the paired gain over the simpler part; the
+forgetting check decides by a mean, with its interval shown. What was not tested is not used, whatever the base.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,111 +10,135 @@ from math import inf, isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.gate import Gate
-from retrieval.lm_scores import Floats, fuse
+from retrieval.bootstrap import bootstrap_interval
+from retrieval.gate import LEVEL, Gate
+from retrieval.lm_fusion import Floats, fuse
 
-FEWEST = 10  # rows of evidence under which the reply gate does not judge
-WORST_LOSS = -0.02  # of cosine to the ideal reply that generating may cost against copying
-RESAMPLES = 2000
+MIN_REPLIES = 10  # checked out-of-fold replies that the reply gate needs
+REPLY_MARGIN = -0.02  # of cosine to the ideal reply that generating may cost against copying
+REPLY_STANDARD = f"generate if the 10 % bootstrap quantile of the paired gain is above {REPLY_MARGIN}"
+REPLY_STATISTIC = "mean gain in cosine to the ideal reply, generated minus copied"
 SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
-MAX_INCREASE = 0.05  # nats per token that the loss on general texts may increase
-LM_WEIGHTS = (0.0, 0.5, 1.0, 2.0)  # of the model's scorer of the intent
+MAX_LOSS_INCREASE = 0.05  # nats a token on general text
+SCALE_STANDARD = f"the first scale of 1 and .5 with a mean loss increase of at most {MAX_LOSS_INCREASE} nat a token, else 0"
+SCALE_STATISTIC = "mean increase of the loss on general text, nats a token"
+LM_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+LM_STANDARD = "use the best weight if the 10 % bootstrap quantile of the paired gain is above 0"
+LM_STATISTIC = "mean fall of the cross-entropy of the right intent, nats a ticket"
 
 
-def reply_gate(differences: Sequence[float], *, large: bool, seed: int) -> Gate:
+def reply_gate(gains: Sequence[float], *, seed: int) -> Gate:
     """Generate replies, or copy stored ones?
 
     Args:
-        differences: for each judged row whose draft passed the check, cosine to the ideal reply of the draft minus that
-            of the copied reply; neither method had seen the row.
-        large: whether the base is expected to write well; it decides where there is too little evidence.
+        gains: for each out-of-fold reply that passed the check, its cosine to the ideal reply minus that of the copied reply.
         seed: of the bootstrap.
     """
-    if len(differences) < FEWEST:
-        return untested(f"{len(differences)} held-out drafts passed the check, {FEWEST} needed", differences, large=large)
-    low, high = interval(differences, seed=seed)
-    passed = low > WORST_LOSS
-    why = f"cosine to the ideal reply, generated minus copied: lower bound {low:+.3f}, {WORST_LOSS} allowed"
-    mean = float(np.mean(differences))
-    return Gate("replies", passed, "generate" if passed else "copy", mean, len(differences), (low, high), why)
+    if len(gains) < MIN_REPLIES:
+        return reply_gate_untested(f"{len(gains)} out-of-fold replies passed the check, {MIN_REPLIES} needed", gains)
+    low, high = bootstrap_interval(gains, level=LEVEL, seed=seed)
+    passed = low > REPLY_MARGIN
+    decision, reason = "generate" if passed else "copy", f"lower bound {low:+.3f}, above {REPLY_MARGIN} needed"
+    mean = float(np.mean(gains))
+    return Gate("replies", passed, decision, REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), (low, high), reason)
 
 
-def untested(reason: str, differences: Sequence[float], *, large: bool) -> Gate:
-    """What happens without enough evidence: a large base generates, a small one copies."""
-    mean = float(np.mean(differences)) if len(differences) else None
-    decision, habit = ("generate", "a large base generates") if large else ("copy", "a small base copies")
-    return Gate("replies", large, decision, mean, len(differences), None, f"untested: {reason}; {habit}")
+def reply_gate_untested(reason: str, gains: Sequence[float] = ()) -> Gate:
+    """Without enough evidence stored replies are copied."""
+    mean = float(np.mean(gains)) if len(gains) else None
+    why = f"untested: {reason}"
+    return Gate("replies", False, "copy", REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), None, why)
 
 
 def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:
-    """How far may the adapter move the base?
+    """How far may the adapter move the base? The forgetting check.
 
     Args:
-        increases: for each scale that was tried, what the loss of each plain sentence and of each paraphrased ticket rose by
-            over the base, nats per token.
+        increases: for each scale that was tried, the increase of the loss over the base on each plain sentence and on each
+            paraphrased ticket, nats a token.
         seed: of the bootstrap.
 
     Returns:
         The first scale whose mean increase stays within the bound in both kinds of text, 0 if none does; and the record.
     """
-    worst = {
-        scale: max(_mean_increase(sentences), _mean_increase(paraphrases))
-        for scale, (sentences, paraphrases) in increases.items()
-    }
-    chosen = next((scale for scale, increase in worst.items() if increase <= MAX_INCREASE), 0.0)
+    worst = {scale: max(map(_mean, kinds)) for scale, kinds in increases.items()}
+    chosen = next((scale for scale, increase in worst.items() if increase <= MAX_LOSS_INCREASE), 0.0)
     shown = chosen or min(worst)
-    kinds = zip(("sentences", "paraphrases"), zip(*increases.values(), strict=True), strict=True)
-    figures = {f"{kind} at {scale:g}": _mean_increase(v) for kind, of in kinds for scale, v in zip(increases, of, strict=True)}
-    leading = max(increases[shown], key=_mean_increase)
+    leading = max(increases[shown], key=_mean)
+    figures = {
+        f"{kind} at scale {scale:g}": _mean(values)
+        for scale, kinds in increases.items()
+        for kind, values in zip(("sentences", "paraphrases"), kinds, strict=True)
+    }
     tried = ", ".join(f"{increase:+.3f} at scale {scale:g}" for scale, increase in worst.items())
-    why = f"loss on texts of no train_set rose by {tried}; {MAX_INCREASE} allowed"
-    bounds = interval(leading, seed=seed) if isfinite(worst[shown]) else None
-    figures = {name: increase for name, increase in figures.items() if isfinite(increase)}  # JSON has no infinity
-    evidence = worst[shown] if isfinite(worst[shown]) else None
-    return chosen, Gate("adapter scale", chosen > 0, f"scale {chosen:g}", evidence, len(leading), bounds, why, figures)
+    finite = isfinite(worst[shown])
+    gate = Gate(
+        name="adapter scale",
+        passed=chosen > 0,
+        decision=f"scale {chosen:g}",
+        standard=SCALE_STANDARD,
+        statistic=SCALE_STATISTIC,
+        value=worst[shown] if finite else None,
+        n=len(leading),
+        interval=bootstrap_interval(leading, level=LEVEL, seed=seed) if finite else None,
+        reason=f"loss on general text rises by {tried}; {MAX_LOSS_INCREASE} allowed",
+        figures={name: increase for name, increase in figures.items() if isfinite(increase)},  # JSON has no infinity
+    )
+    return chosen, gate
 
 
-def unmeasured(reason: str) -> tuple[float, Gate]:
-    """The scale where nothing could be measured: the adapter stays as it was trained."""
-    return 1.0, Gate("adapter scale", True, "scale 1", None, 0, None, f"untested: {reason}")
+def scale_gate_untested(reason: str) -> tuple[float, Gate]:
+    """The adapter is saved as it was trained; then no gate lets it answer."""
+    why = f"untested: {reason}; saved as trained, and not used for answers"
+    return 1.0, Gate("adapter scale", False, "scale 1", SCALE_STANDARD, SCALE_STATISTIC, None, 0, None, why)
 
 
-def _mean_increase(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     mean = float(np.mean(values))
     return mean if isfinite(mean) else inf
 
 
 def lm_scores_gate(
-    log_probabilities: Floats, lm_scores: Floats, truth: NDArray[np.int64], half: NDArray[np.int64]
+    log_probabilities: Floats, lm_scores: Floats, truth: NDArray[np.int64], fold_of: NDArray[np.int64], *, seed: int
 ) -> tuple[float, Gate]:
-    """Does the language model's scorer of the intent join the classifier?
+    """Do the LM intent scores join the classifier?
 
-    Each half of the rows is judged with the weight that is best in the other half, so no row chooses its own weight.
+    Each fold is judged with the weight that is best in the others, so no row chooses its own weight.
 
     Args:
-        log_probabilities: (n, c) of pools that had not seen the row.
+        log_probabilities: (n, c) of classifiers that had not seen the row.
         lm_scores: (n, c) of a model that had not, NaN where it was not asked.
         truth: (n,) the row's intent.
-        half: (n,) 0 or 1.
+        fold_of: (n,) the row's fold.
+        seed: of the bootstrap.
 
     Returns:
-        The weight for new tickets (the best over all rows, 0 if the scorer stays out), and the record.
+        The weight for new tickets (the best over all rows, 0 if the scores stay out), and the record.
     """
+    if len(np.unique(fold_of)) < 2:
+        return lm_scores_gate_untested("fewer than two folds were scored")
     each = np.arange(len(truth))
     losses = {w: -fuse(log_probabilities, lm_scores, w)[each, truth] for w in LM_WEIGHTS}  # (n,) each
     gain = np.zeros(len(truth))
-    for h in (0, 1):
-        weight = _best_weight({w: loss[half != h] for w, loss in losses.items()})
-        gain[half == h] = (losses[0.0] - losses[weight])[half == h]
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else 0.0
-    mean = float(gain.mean()) if len(gain) else 0.0
+    for fold in np.unique(fold_of):
+        weight = _best_weight({w: loss[fold_of != fold] for w, loss in losses.items()})
+        gain[fold_of == fold] = (losses[0.0] - losses[weight])[fold_of == fold]
+    low, high = bootstrap_interval(gain, level=LEVEL, seed=seed)
     best = _best_weight(losses)
-    passed = mean - error > 0 and best > 0
-    why = f"surprise at the right intent falls by {mean:+.3f} nats a ticket, standard error {error:.3f}"
-    figures = {f"loss at weight {w:g}": float(loss.mean()) for w, loss in losses.items()} if len(gain) else {}
-    decision = f"weight {best:g}" if passed else "not asked"
-    bounds = (mean - error, mean + error)
-    return (best if passed else 0.0), Gate("intent scorer", passed, decision, mean, len(gain), bounds, why, figures)
+    passed = low > 0 and best > 0
+    gate = Gate(
+        name="LM intent scores",
+        passed=passed,
+        decision=f"weight {best:g}" if passed else "not used",
+        standard=LM_STANDARD,
+        statistic=LM_STATISTIC,
+        value=float(gain.mean()),
+        n=len(gain),
+        interval=(low, high),
+        reason=f"cross-entropy falls by {gain.mean():+.3f} nats a ticket, lower bound {low:+.3f}",
+        figures={f"cross-entropy at weight {w:g}": float(loss.mean()) for w, loss in losses.items()},
+    )
+    return (best if passed else 0.0), gate
 
 
 def _best_weight(losses: Mapping[float, NDArray[np.float64]]) -> float:
@@ -121,14 +146,7 @@ def _best_weight(losses: Mapping[float, NDArray[np.float64]]) -> float:
     return min(losses, key=lambda w: (round(float(losses[w].mean()), 6) if len(losses[w]) else 0.0, w))
 
 
-def lm_scores_untested(reason: str) -> tuple[float, Gate]:
-    """The intent scorer where nothing could be measured: it stays out."""
-    return 0.0, Gate("intent scorer", False, "not asked", None, 0, None, f"untested: {reason}")
-
-
-def interval(values: Sequence[float], *, seed: int) -> tuple[float, float]:
-    """The 80 % bootstrap interval of a mean."""
-    sample = np.asarray(values, dtype=np.float64)
-    draws = np.random.default_rng(seed).integers(len(sample), size=(RESAMPLES, len(sample)))
-    low, high = np.quantile(sample[draws].mean(axis=1), [0.1, 0.9])
-    return float(low), float(high)
+def lm_scores_gate_untested(reason: str) -> tuple[float, Gate]:
+    """Without evidence the scores stay out."""
+    why = f"untested: {reason}"
+    return 0.0, Gate("LM intent scores", False, "not used", LM_STANDARD, LM_STATISTIC, None, 0, None, why)

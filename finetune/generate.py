@@ -6,8 +6,6 @@ token. Generation runs through the adapter, never through merged weights, which 
 
 Where memory runs out the batch is cut in two, and so are all after it; a single prompt that is too large is left out. The
 deadline ends a batch in the middle; half replies are thrown away.
-
-What it does not know: whether a reply is true (`grounding`) or wanted (`gates`).
 """
 
 import math
@@ -28,34 +26,21 @@ BATCH = 8
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What the model wrote.
+    """What the model wrote."""
 
-    Attributes:
-        text: the reply, stripped.
-        tokens: prompt and reply tokens.
-        seconds: its share of the batch's time.
-        ended: False if it was cut at the length limit.
-    """
-
-    text: str
-    tokens: int
-    seconds: float
-    ended: bool
+    text: str  # the reply, stripped
+    tokens: int  # prompt and reply tokens
+    seconds: float  # its share of the batch's time
+    ended: bool  # False if it was cut at the length limit
 
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """What came of prompts.
+    """What came of prompts."""
 
-    Attributes:
-        written: by row id; rows that the deadline cut off are missing.
-        too_large: rows for which memory did not suffice even alone.
-        step_downs: how often memory ran out.
-    """
-
-    written: dict[str, Generation]
-    too_large: tuple[str, ...] = ()
-    step_downs: int = 0
+    written: dict[str, Generation]  # by row id; rows that the deadline cut off are missing
+    too_large: tuple[str, ...] = ()  # rows for which memory did not suffice even alone
+    memory_retries: int = 0  # how often memory ran out
 
 
 def generate(
@@ -82,7 +67,7 @@ def generate(
     order = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.row_id))
     found: dict[str, Generation] = {}
     too_large: list[str] = []
-    size, step_downs = BATCH, 0
+    size, memory_retries = BATCH, 0
     for whole in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
         left = list(whole)
         while left and time.monotonic() <= deadline:
@@ -93,11 +78,12 @@ def generate(
                 del left[:size]
                 continue
             release()
-            step_downs += 1
-            if size == 1:
+            memory_retries += 1
+            tried = min(size, len(left))
+            if tried == 1:
                 too_large.append(left.pop(0).row_id)
-            size = max(1, size // 2)
-    return Generations(found, tuple(too_large), step_downs)
+            size = max(1, tried // 2)
+    return Generations(found, tuple(too_large), memory_retries)
 
 
 def _try_batch(

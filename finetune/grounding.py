@@ -2,10 +2,10 @@
 
 A fact here is what can be checked by looking: numbers, amounts, durations, e-mail addresses, URLs, steps of a UI path,
 quoted names, placeholders. Each must stand in a source (a stored reply of the prompt, or the ticket). Besides, a reply must
-not be empty, must have ended by itself, must not go round in circles and must not spell out the prompt's form. A reply that
+not be empty, must have ended by itself, must not repeat itself and must not spell out the prompt's form. A reply that
 fails is replaced by a stored one, so a false alarm costs little and a miss costs a customer's trust: the rules are strict.
 
-What it does not know: meaning. "You can" where the source says "you cannot" passes, and so do facts written as words.
+Meaning is not checked: "you can" where the source says "you cannot" passes, and so do facts written as words.
 """
 
 import re

@@ -1,12 +1,8 @@
-"""What the language model thinks of a ticket's intent: the likelihood of each candidate's name as the answer.
+"""LM intent scores: the likelihood of each candidate's label name as the answer to a ticket.
 
-The classifier's likeliest intents are the candidates. The prompt shows a row of each and ends with `intent:`; it goes
-through the
-model once, and the names follow as a batch upon its cached keys and values. What is returned is the sum of the
-log-probabilities of a name's tokens, its line's end included.
-
-What it does not know: whether the scorer is exemplar_score anything here (`gates.lm_scores_gate`), or how it is mixed in
-(`retrieval.lm_scores`).
+The classifier's likeliest intents are the candidates. The prompt shows a row of each and ends with `intent:`; it goes through
+the model once, and the names follow as a batch upon its cached keys and values. A score is the sum of the log-probabilities of
+a name's tokens, the end of its line included, in nats.
 """
 
 import copy
@@ -20,103 +16,66 @@ import numpy as np
 import torch
 
 from finetune.distributed import SINGLE_PROCESS, Processes
+from finetune.memory import OutOfMemory, memory_guard
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
 from retrieval.console import bar
-from retrieval.encoder import Vectors
-from retrieval.exemplars import intent_exemplars
-from retrieval.index import ranked
-from retrieval.intent_classifier import IntentClassifier, IntentScores, score_in_chunks
-from retrieval.lm_scores import LmScores
-from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.train_set import TrainSet
-
-CANDIDATES = 5
+from retrieval.retrieve import IntentQuestion
 
 
-@dataclass(frozen=True, slots=True)
-class IntentQuestion:
-    """A ticket, its candidate intents (likeliest first), and rows that show them."""
+@dataclass(slots=True)
+class IntentLikelihood:
+    """Scores candidate intents with a language model; an `LmScorer` of `retrieval.retrieve`."""
 
-    row_id: str
-    ticket: str
-    candidates: tuple[str, ...]
-    exemplars: tuple[LabelledTicket, ...]
+    model: torch.nn.Module  # the base, or the base with its adapter
+    writer: PromptWriter  # of its prompts
+    weight: float  # of the scores beside the classifier's log-probabilities
+    deadline: float = math.inf  # `time.monotonic()` after which no further question is asked
+    label: str = "LM intent scores"  # for the progress bar
+    processes: Processes = SINGLE_PROCESS  # that share the questions
+    timed_out: bool = False  # whether the deadline left questions out
+    memory_retries: int = 0  # how many questions did not fit into memory and were left out
 
+    def score(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
+        """The scores of each question's candidates by ticket id; a question too long for the base is left out."""
+        found: dict[str, Mapping[str, float]] = {}
+        timed_out, too_large = False, 0
+        for question in bar(self.processes.share(questions), self.label):
+            if timed_out := time.monotonic() > self.deadline:
+                break
+            try:
+                with suppress(NoPrompt):
+                    found[question.ticket.id] = self._scores(question)
+            except OutOfMemory:
+                too_large += 1
+        self.timed_out |= self.processes.any(timed_out)
+        self.memory_retries += sum(self.processes.gather(too_large))
+        return self.processes.merge(found)
 
-def intent_question(
-    train_set: TrainSet, intent_scores: IntentScores, number: int, row_id: str, ticket: str, *, own: int | None = None
-) -> IntentQuestion:
-    """Asks for the intent of ticket `number` of the intent_scores; `own` is its row in the train_set, which must not show
-    itself."""
-    candidates = ranked(intent_scores.log_probabilities[number], CANDIDATES)
-    chosen = intent_exemplars(train_set, intent_scores, number, candidates, own=own)
-    return IntentQuestion(
-        row_id, ticket, tuple(train_set.intents[c] for c in candidates), tuple(train_set.rows[i] for i in chosen)
-    )
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What cut the scoring short in a way that a second run may not repeat, a sentence each."""
+        timed_out = (
+            ("the time budget ended the LM intent scores: the other tickets have retrieval's",) if self.timed_out else ()
+        )
+        short = f"memory ran out for the LM intent scores of {self.memory_retries} tickets: they have retrieval's"
+        return (*timed_out, *([short] if self.memory_retries else []))
 
-
-def lm_scores_on(
-    classifier: IntentClassifier,
-    tickets: Sequence[Ticket],
-    vectors: Vectors,
-    model: torch.nn.Module,
-    writer: PromptWriter,
-    *,
-    weight: float,
-    deadline: float,
-    processes: Processes = SINGLE_PROCESS,
-) -> tuple[LmScores, bool]:
-    """The model's word on m new tickets, (m, d) their vectors; and whether all were asked before the deadline."""
-    questions: list[IntentQuestion] = []
-    for intent_scores in score_in_chunks(classifier, vectors, [ticket.text for ticket in tickets]):
-        batch = tickets[len(questions) : len(questions) + len(intent_scores.winners)]
-        questions += [
-            intent_question(classifier.train_set, intent_scores, i, ticket.id, ticket.text) for i, ticket in enumerate(batch)
-        ]
-    found, complete = ask_intents(questions, model, writer, deadline=deadline, processes=processes)
-    return LmScores(weight, found), complete
-
-
-def ask_intents(
-    questions: Sequence[IntentQuestion],
-    model: torch.nn.Module,
-    writer: PromptWriter,
-    *,
-    deadline: float = math.inf,
-    label: str = "ask for intents",
-    processes: Processes = SINGLE_PROCESS,
-) -> tuple[dict[str, Mapping[str, float]], bool]:
-    """The model's word on each question, by row id, and whether all that can be asked were, before the deadline.
-
-    Args:
-        questions: ids unique.
-        model: the base, or the base with its adapter.
-        writer: of the base.
-        deadline: `time.monotonic()` after which no further one is asked.
-        label: for the progress bar.
-        processes: the processes that share the questions.
-    """
-    found: dict[str, Mapping[str, float]] = {}
-    timed_out = False
-    for question in bar(processes.share(questions), label):
-        if timed_out := time.monotonic() > deadline:
-            break
-        with suppress(NoPrompt):  # too long for the max_length: the classifier's word stands
-            found[question.row_id] = _lm_scores(question, model, writer)
-    return processes.merged(found), not processes.agrees(timed_out)
-
-
-def _lm_scores(question: IntentQuestion, model: torch.nn.Module, writer: PromptWriter) -> dict[str, float]:
-    names = [writer.name(intent) for intent in question.candidates]
-    prompt = writer.intent_prompt(question.row_id, question.ticket, question.exemplars, max_new_tokens=max(map(len, names)))
-    return dict(zip(question.candidates, likelihoods(model, prompt, names), strict=True))
+    def _scores(self, question: IntentQuestion) -> dict[str, float]:
+        names = [self.writer.name(intent) for intent in question.candidates]
+        ticket, longest = question.ticket, max(map(len, names))
+        prompt = self.writer.intent_prompt(ticket.id, ticket.text, question.rows, max_new_tokens=longest)
+        return dict(zip(question.candidates, likelihoods(self.model, prompt, names), strict=True))
 
 
 def likelihoods(model: torch.nn.Module, prompt: Prompt, completions: Sequence[Sequence[int]]) -> list[float]:
-    """The log-likelihood of each completion after the prompt, nats; the prompt is computed once."""
+    """The log-likelihood of each completion after the prompt, nats; the prompt is computed once.
+
+    Raises:
+        OutOfMemory: it does not fit.
+    """
     device = next(model.parameters()).device
     length, width, count = len(prompt.ids), max(map(len, completions)), len(completions)
-    with torch.inference_mode():
+    with torch.inference_mode(), memory_guard("scoring intents"):
         ids = torch.tensor([prompt.ids], device=device)  # (1, length)
         first = model(input_ids=ids, use_cache=True, logits_to_keep=1)
         cache = copy.deepcopy(first.past_key_values)

@@ -1,52 +1,74 @@
 """When memory runs out: how to see it, and in which order to need less.
 
-    halve the micro-batch (the batch stays)  ->  keep fewer activations  ->  a smaller base (`descent`)
+    halve the micro-batch (the batch stays)  ->  keep fewer activations  ->  a smaller base (`base_selection`)
 
 The first two give the same gradients up to float noise. On a GPU torch raises an error of its own; on a CPU the allocator's
 error is a plain RuntimeError, and where the system kills the process instead nothing can be done from within.
-
-What it does not know: what is computed.
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psutil
 import torch
+
+from finetune.distributed import SINGLE_PROCESS, Processes
 
 
 class OutOfMemory(Exception):
-    """Even the smallest way of working does not fit; the message is one sentence."""
+    """Something does not fit into memory; the message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """A way of working.
+class MemoryPlan:
+    """How much memory training may use."""
 
-    Attributes:
-        micro_batch: rows that go through the model together.
-        recompute: whether activations are computed again in the backward pass instead of being kept.
-    """
-
-    micro_batch: int
-    recompute: bool = False
+    micro_batch: int  # rows that go through the model together
+    recompute: bool = False  # whether activations are computed again in the backward pass instead of being kept
 
     def __str__(self) -> str:
         return f"{self.micro_batch} rows at a time{', activations recomputed' if self.recompute else ''}"
 
 
 # On a CPU single rows are as fast as padded batches.
-CPU_FITS = (Fit(1), Fit(1, recompute=True))
-GPU_FITS = (Fit(4), Fit(2), Fit(1), Fit(1, recompute=True))
+CPU_PLANS = (MemoryPlan(1), MemoryPlan(1, recompute=True))
+GPU_PLANS = (MemoryPlan(4), MemoryPlan(2), MemoryPlan(1), MemoryPlan(1, recompute=True))
 
 
-def fits_for(device: torch.device) -> tuple[Fit, ...]:
-    """The ways of working on a device, the fastest first."""
-    return GPU_FITS if device.type == "cuda" else CPU_FITS
+def memory_plans(device: torch.device) -> tuple[MemoryPlan, ...]:
+    """The plans for a device, the fastest first."""
+    return GPU_PLANS if device.type == "cuda" else CPU_PLANS
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is short."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    # Of torch, of the system where a file cannot be mapped, of CUDA and cuBLAS outside of torch's allocator.
+    words = ("can't allocate memory", "Cannot allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(part in str(error) for part in words)
+
+
+@contextmanager
+def memory_guard(what: str, processes: Processes = SINGLE_PROCESS) -> Iterator[None]:
+    """Turns an error of the allocator into one sentence; call `release` once the exception is handled.
+
+    With several processes all of them get the error if one has it, or the others would wait for it in their next exchange.
+
+    Raises:
+        OutOfMemory: `what` does not fit, here or in another process.
+    """
+    short = False
+    try:
+        yield
+    except OutOfMemory:
+        short = True
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        short = True
+    if processes.any(short):
+        raise OutOfMemory(f"{what} does not fit into memory")
 
 
 def release() -> None:
@@ -54,3 +76,14 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def free_gpu_gib() -> float | None:
+    """Free memory of the GPU that this process uses, in GiB; None without one."""
+    return torch.cuda.mem_get_info()[0] / 2**30 if torch.cuda.is_available() else None
+
+
+def free_gib() -> float:
+    """Free memory where a base would be loaded, in GiB: of the GPU if there is one, else of the machine."""
+    gpu = free_gpu_gib()
+    return float(psutil.virtual_memory().available) / 2**30 if gpu is None else gpu

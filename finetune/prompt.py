@@ -6,26 +6,23 @@ the padding token may be the end token. Rows that are too long lose exemplars fi
 the completion.
 
 A ticket is text and stays text: `<|im_end|>` written by a customer is tokenised as those ten characters.
-
-What it does not know: which exemplars are good, and anything about training.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from retrieval.prompt_text import PromptText, intent_prompt_text, prompt_text
+from retrieval.prompt_text import PromptText, intent_prompt_text, reply_prompt_text
 from retrieval.tickets import LabelledTicket
 
 # For a base without a chat template: its turns are paragraphs.
 PLAIN_TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n\n{% endfor %}"
-FEWEST_TICKET_CHARACTERS = 40
+MIN_TICKET_CHARACTERS = 40
 DATE = "26 Jul 2024"  # what Llama's template writes where it cannot tell the date
-Say = Callable[[str, Sequence[LabelledTicket]], PromptText]  # ticket and exemplars, best first -> the prompt's words
+BuildText = Callable[[str, Sequence[LabelledTicket]], PromptText]  # ticket and exemplars, best first -> the prompt's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A ticket ready to be answered: token ids up to `reply:` and how many exemplars found max_new_tokens."""
+    """A ticket ready to be answered: token ids up to `reply:` and how many exemplars fit."""
 
     row_id: str
     ids: tuple[int, ...]
@@ -47,31 +44,22 @@ class Prompt:
 
 
 class NoPrompt(Exception):
-    """A row cannot be written as a prompt for this base: too long for its max_length, or its text makes control tokens."""
+    """A row cannot be written as a prompt for this base: too long for its `max_length`, or its text makes control tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptWriter:
-    """Writes prompts for one tokenizer; made by `prompt_writer`.
+    """Writes prompts for one tokenizer; made by `prompt_writer`."""
 
-    Attributes:
-        tokenizer: of the base.
-        max_length: tokens that prompt and completion may take together.
-        end_id: the token that ends an assistant's turn.
-        controls: the added tokens that are not white space, by id; none of them may come from user text.
-        exemplar_tickets: whether an exemplar shows the ticket that it answered, too.
-    """
-
-    tokenizer: PreTrainedTokenizerBase
-    max_length: int
-    end_id: int
-    controls: dict[int, str]
-    exemplar_tickets: bool = False
+    tokenizer: PreTrainedTokenizerBase  # of the base
+    max_length: int  # tokens that prompt and completion may take together
+    end_id: int  # the token that ends an assistant's turn
+    controls: dict[int, str]  # the added tokens that are not white space, by id; none of them may come from user text
 
     def prompt(
         self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, max_new_tokens: int
     ) -> Prompt:
-        """The prompt for a ticket, with `max_new_tokens` tokens of the max_length left for the reply.
+        """The prompt for a ticket, with `max_new_tokens` of `max_length` left for the reply.
 
         Args:
             row_id: for messages.
@@ -81,10 +69,13 @@ class PromptWriter:
             max_new_tokens: tokens to leave free.
 
         Raises:
-            NoPrompt: not even a stump of the ticket fits.
+            NoPrompt: not even the beginning and the end of the ticket fit.
         """
-        say = partial(prompt_text, intent=intent, exemplar_tickets=self.exemplar_tickets)
-        return self._fitted(row_id, ticket, exemplars, say, max_new_tokens)
+
+        def build(words: str, shown: Sequence[LabelledTicket]) -> PromptText:
+            return reply_prompt_text(words, shown, intent=intent)
+
+        return self._fitted(row_id, ticket, exemplars, build, max_new_tokens)
 
     def intent_prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, max_new_tokens: int) -> Prompt:
         """The prompt that asks for a ticket's intent; otherwise like `prompt`."""
@@ -94,13 +85,13 @@ class PromptWriter:
         """An intent's name as the completion of an intent prompt, with the line's end: one name may begin another."""
         return tuple(self._plain_ids(f" {intent}\n"))
 
-    def example(self, row: LabelledTicket, exemplars: Sequence[LabelledTicket], *, reply: str | None = None) -> Example:
-        """A training row: the prompt and the reply (the row's own unless another is given), end of turn included.
+    def example(self, row: LabelledTicket, exemplars: Sequence[LabelledTicket]) -> Example:
+        """A training row: the prompt and the ideal reply, end of turn included.
 
         Raises:
-            NoPrompt: the reply leaves no max_new_tokens for the ticket.
+            NoPrompt: the reply leaves no room for the ticket.
         """
-        completion = [*self._plain_ids(f" {reply or row.ideal_reply}"), self.end_id]
+        completion = [*self._plain_ids(f" {row.ideal_reply}"), self.end_id]
         prompt = self.prompt(row.id, row.text, exemplars, intent=row.intent, max_new_tokens=len(completion))
         return Example(row.id, (*prompt.ids, *completion), len(completion))
 
@@ -119,19 +110,21 @@ class PromptWriter:
         """Tokens of a reply with its end."""
         return len(self._plain_ids(f" {reply}")) + 1
 
-    def _fitted(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], say: Say, max_new_tokens: int) -> Prompt:
+    def _fitted(
+        self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], build: BuildText, max_new_tokens: int
+    ) -> Prompt:
         for count in range(len(exemplars), -1, -1):
-            ids = self._ids(say(ticket, exemplars[:count]))
+            ids = self._ids(build(ticket, exemplars[:count]))
             if len(ids) + max_new_tokens <= self.max_length:
                 return Prompt(row_id, tuple(ids), count)
         keep = len(ticket)
-        while keep > FEWEST_TICKET_CHARACTERS:
+        while keep > MIN_TICKET_CHARACTERS:
             keep = min(keep * 3 // 4, int(keep * (self.max_length - max_new_tokens) / len(ids)))
             half = max(keep // 2, 1)
-            ids = self._ids(say(f"{ticket[:half]} … {ticket[-half:]}", ()))
+            ids = self._ids(build(f"{ticket[:half]} … {ticket[-half:]}", ()))
             if len(ids) + max_new_tokens <= self.max_length:
                 return Prompt(row_id, tuple(ids), 0)
-        raise NoPrompt(f"row {row_id} leaves no max_new_tokens for its ticket in a max_length of {self.max_length} tokens")
+        raise NoPrompt(f"row {row_id} leaves no room for its ticket within {self.max_length} tokens")
 
     def _ids(self, said: PromptText) -> list[int]:
         prompt = self._render([{"role": "system", "content": said.system}, {"role": "user", "content": said.user}])
@@ -173,23 +166,23 @@ class PromptWriter:
         return text
 
 
-def prompt_writer(tokenizer: PreTrainedTokenizerBase, max_length: int, *, exemplar_tickets: bool = False) -> PromptWriter:
+def prompt_writer(tokenizer: PreTrainedTokenizerBase, max_length: int) -> PromptWriter:
     """A writer for this tokenizer: finds its control tokens and the one that ends a turn."""
     added = sorted(tokenizer.added_tokens_decoder.items())
     controls = {number: token.content for number, token in added if token.content.strip(" \n\t▁")}
-    return PromptWriter(tokenizer, max_length, _end_of_turn(tokenizer, controls), controls, exemplar_tickets)
+    return PromptWriter(tokenizer, max_length, _end_of_turn(tokenizer, controls), controls)
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase, controls: dict[int, str]) -> int:
     """The first control token after an assistant's words in this template (Gemma's is not its end-of-text)."""
-    talk = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "MARK"}]
-    tail = _templated(tokenizer, talk, tokenize=False).rpartition("MARK")[2]
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "MARK"}]
+    tail = _templated(tokenizer, messages, tokenize=False).rpartition("MARK")[2]
     found = (i for i in tokenizer.encode(tail, add_special_tokens=False) if i in controls)
     return int(next(found, tokenizer.eos_token_id))
 
 
 def _templated(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], *, tokenize: bool) -> Any:
-    """The chat template's ids for a prompt, or its text for a finished talk."""
+    """The chat template's ids for a prompt, or the text of a finished conversation."""
     return tokenizer.apply_chat_template(
         messages,
         chat_template=None if tokenizer.chat_template else PLAIN_TEMPLATE,

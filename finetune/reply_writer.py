@@ -1,8 +1,6 @@
-"""From a question to a reply that the model wrote and the check let pass.
+"""From a retrieval to a reply that the model wrote and the check let pass.
 
-Questions are taken in blocks, so that memory does not grow with their number, and the processes of a run share each block.
-
-What it does not know: whether a copied reply would be better here (`gates.reply_gate`).
+Tickets are taken in blocks, so that memory does not grow with their number, and the processes of a run share each block.
 """
 
 import math
@@ -17,102 +15,89 @@ from finetune.generate import Generation, generate
 from finetune.grounding import findings
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
 from retrieval.exemplars import EXEMPLARS
-from retrieval.replies import Question, Reply, copy_reply
+from retrieval.prediction import Reply, copy_reply
+from retrieval.retrieve import Retrieval
 from retrieval.tickets import LabelledTicket
 
 REPLY_LENGTH_FACTOR = 1.25  # a reply may be this much longer than the longest stored one
-MAX_REPLY_TOKENS = 320  # tokens
-BLOCK = 256  # questions whose prompts are in memory together
+MAX_REPLY_TOKENS = 320
+BLOCK = 256  # tickets whose prompts are in memory together
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """Replies to questions.
+class WrittenReplies:
+    """Replies to tickets."""
 
-    Attributes:
-        replies: by row id, one for every question.
-        complete: False if the deadline struck before all that could be written were.
-        step_downs: how often memory ran out and smaller batches, or copies, took over.
-    """
-
-    replies: dict[str, Reply]
-    complete: bool
-    step_downs: int = 0
+    replies: dict[str, Reply]  # by ticket id, one for every ticket
+    complete: bool  # False if the deadline came before all that could be written were
+    memory_retries: int = 0  # how often memory ran out and smaller batches, or copies, took over
 
     @property
-    def timeouts(self) -> tuple[str, ...]:
-        """What cut the writing short, a sentence each."""
+    def limits(self) -> tuple[str, ...]:
+        """What cut the writing short in a way that a second run may not repeat, a sentence each."""
         timed_out = () if self.complete else ("the time budget ended the writing: stored replies were copied for the rest",)
-        return (*timed_out, *([f"memory ran out {self.step_downs} times while writing"] if self.step_downs else []))
+        return (*timed_out, *([f"memory ran out {self.memory_retries} times while writing"] if self.memory_retries else []))
 
 
 def max_reply_tokens(writer: PromptWriter, rows: Sequence[LabelledTicket]) -> int:
-    """Tokens a reply may take: a quarter more than the longest stored reply, within the max_length's half."""
+    """Tokens that a reply may take: a quarter more than the longest stored reply, at most half of the base's `max_length`."""
     longest = max(writer.completion_length(row.ideal_reply) for row in rows)
     return min(int(REPLY_LENGTH_FACTOR * longest), MAX_REPLY_TOKENS, writer.max_length // 2)
 
 
 def write_replies(
-    questions: Sequence[Question],
+    retrievals: Sequence[Retrieval],
     model: torch.nn.Module,
     base: BaseModel,
     writer: PromptWriter,
     *,
     max_new_tokens: int,
-    shown: int = EXEMPLARS,
+    exemplars: int = EXEMPLARS,
     deadline: float = math.inf,
     label: str = "write replies",
     processes: Processes = SINGLE_PROCESS,
-) -> Written:
-    """Generates, checks, and replaces what fails; a question that finds no max_new_tokens, no time or no memory is copied.
+) -> WrittenReplies:
+    """Generates, checks, and replaces what fails; where length, time or memory do not allow it, copies.
 
     Args:
-        questions: ids unique.
+        retrievals: ids of the tickets unique.
         model: the base or the base with its adapter.
         base: for its tokenizer.
         writer: the one that wrote the training prompts.
         max_new_tokens: most tokens of a reply.
-        shown: at most so many exemplars stand in the prompt; the first of all is what replaces a bad draft.
+        exemplars: at most so many stand in the prompt; the first of all is what replaces a bad draft.
         deadline: `time.monotonic()` after which no further batch is begun.
         label: for the progress bar.
-        processes: the processes that share the questions.
+        processes: that share the tickets.
     """
     replies: dict[str, Reply] = {}
-    missing = step_downs = 0
-    for start in range(0, len(questions), BLOCK):
-        block = processes.share(questions[start : start + BLOCK])
-        prompts = {q.row_id: prompt for q in block if (prompt := _prompt(q, writer, max_new_tokens, shown))}
-        found = generate(
-            model,
-            base,
-            list(prompts.values()),
-            end_id=writer.end_id,
-            max_new_tokens=max_new_tokens,
-            deadline=deadline,
-            label=label,
-        )
-        replies |= {question.row_id: _checked(question, prompts, found.written) for question in block}
+    missing = memory_retries = 0
+    for start in range(0, len(retrievals), BLOCK):
+        block = processes.share(retrievals[start : start + BLOCK])
+        prompts = {r.ticket.id: prompt for r in block if (prompt := _prompt(r, writer, max_new_tokens, exemplars))}
+        options = {"end_id": writer.end_id, "max_new_tokens": max_new_tokens}
+        found = generate(model, base, list(prompts.values()), **options, deadline=deadline, label=label)
+        replies |= {retrieval.ticket.id: _checked(retrieval, prompts, found.written) for retrieval in block}
         missing += len(prompts) - len(found.written) - len(found.too_large)
-        step_downs += found.step_downs
-    parts = processes.gathered((missing, step_downs))
-    return Written(processes.merged(replies), not sum(part[0] for part in parts), sum(part[1] for part in parts))
+        memory_retries += found.memory_retries
+    parts = processes.gather((missing, memory_retries))
+    return WrittenReplies(processes.merge(replies), not sum(part[0] for part in parts), sum(part[1] for part in parts))
 
 
-def _prompt(question: Question, writer: PromptWriter, max_new_tokens: int, shown: int) -> Prompt | None:
+def _prompt(found: Retrieval, writer: PromptWriter, max_new_tokens: int, exemplars: int) -> Prompt | None:
+    ticket, shown = found.ticket, found.exemplars[:exemplars]
     try:
-        return writer.prompt(
-            question.row_id, question.ticket, question.exemplars[:shown], intent=question.intent, max_new_tokens=max_new_tokens
-        )
+        return writer.prompt(ticket.id, ticket.text, shown, intent=found.intent, max_new_tokens=max_new_tokens)
     except NoPrompt:
         return None
 
 
-def _checked(question: Question, prompts: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
-    if question.row_id not in written:
-        return copy_reply(question)
-    draft = written[question.row_id]
-    shown = question.exemplars[: prompts[question.row_id].exemplars]
-    found = findings(draft.text, [*(row.ideal_reply for row in shown), question.ticket], ended=draft.ended)
-    if found:
-        return Reply(question.exemplars[0].ideal_reply, "replaced", found, draft.text, draft.tokens, draft.seconds)
+def _checked(found: Retrieval, prompts: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
+    if found.ticket.id not in written:
+        return copy_reply(found)
+    draft = written[found.ticket.id]
+    shown = found.exemplars[: prompts[found.ticket.id].exemplars]
+    problems = findings(draft.text, [*(row.ideal_reply for row in shown), found.ticket.text], ended=draft.ended)
+    if problems:
+        return Reply(found.exemplars[0].ideal_reply, "replaced", problems, draft.text, draft.tokens, draft.seconds)
     return Reply(draft.text, "generated", (), "", draft.tokens, draft.seconds)

@@ -1,108 +1,105 @@
-"""From train rows to training prompts: what the model is to learn.
+"""From train rows to training examples: what the adapter is to learn.
 
-Either a row's own reply stands among the exemplars, at the rank where retrieval would honestly put it; the training_example
-is then
-"pick the answer, say it in the train_set's words", and the 135M base learns to copy. Or it does not, as for a new ticket; the
-training_example is then "write as this train_set writes", the base invents details, and the check has to catch them.
-Measured for the 135M
-base, checked replies of the second kind come nearer to the ideal ones (EXPERIMENTS.md).
-
-What it does not know: how prompts are written, or how training works.
+Either a row's own reply stands among the exemplars, at the rank where retrieval would put it for a new ticket; then the base
+learns to pick a reply and copy it. Or it does not, as for a new ticket; then the base learns to write in the product's wording
+and invents details, which the check has to catch. Measured for the 135M base, checked replies of the second kind come nearer to
+the ideal ones (EXPERIMENTS.md, section 3).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from finetune.base_model import BaseModel
 from finetune.prompt import Example, NoPrompt, PromptWriter
-from retrieval.exemplars import EXEMPLARS, train_row_exemplars
-from retrieval.intent_classifier import IntentScores
+from retrieval.exemplars import EXEMPLARS, NearRows, choose_exemplars, exemplar_scores, near_rows, with_own_row
+from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.tickets import LabelledTicket
-from retrieval.train_set import TrainSet
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
-    """How training prompts are made.
+    """How training examples are made and learned."""
 
-    Attributes:
-        own_reply_share: share of the prompts in which the row's own reply stands among the exemplars.
-        siblings: without its own reply, the target is the best exemplar of the row's intent, if there is one.
-        exemplars: how many in a training prompt; new tickets always get `EXEMPLARS`.
-        epochs: passes over the rows.
-    """
-
-    own_reply_share: float = 1.0
-    siblings: bool = False
-    exemplars: int = EXEMPLARS
-    epochs: int = 2
+    learning_rate: float = 1e-3  # at its peak
+    own_reply_share: float = 0.0  # share of the prompts in which the row's own reply stands among the exemplars
+    exemplars: int = EXEMPLARS  # how many in a training prompt; new tickets always get `EXEMPLARS`
+    epochs: int = 2  # passes over the rows
 
 
-def config_for(*, large: bool) -> TrainingConfig:
-    """The config for a base: without the row's own reply for a small one, as measured; with it for a large one, as designed."""
-    return TrainingConfig(own_reply_share=1.0 if large else 0.0)
+def config_for(base: BaseModel) -> TrainingConfig:
+    """1e-3 without the row's own reply for a small base, as measured with the 135M; 2e-4 with it for a large one, untested."""
+    return TrainingConfig(learning_rate=2e-4, own_reply_share=1.0) if base.large else TrainingConfig()
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """For each epoch its examples, and the rows that make no prompt."""
+    """The examples of each epoch, and the ids of rows that are too long for a prompt."""
 
     epochs: tuple[tuple[Example, ...], ...]
-    unusable: tuple[str, ...]
+    too_long: tuple[str, ...]
 
 
 def make_training_data(
-    train_set: TrainSet, intent_scores: IntentScores, writer: PromptWriter, config: TrainingConfig, *, seed: int
+    classifier: IntentClassifier, log_probabilities: Floats, writer: PromptWriter, config: TrainingConfig, *, seed: int
 ) -> TrainingData:
-    """Training prompts for every row of the train_set.
+    """Training examples of every row.
 
     Args:
-        train_set: the rows to learn from.
-        intent_scores: `out_of_fold_scores` of these rows.
+        classifier: fitted on the rows to learn from.
+        log_probabilities: (n, c) of these rows, out-of-fold.
         writer: of the base.
         config: how.
         seed: decides which prompts hold the row's own reply where `own_reply_share` is between 0 and 1.
     """
+    rows, near = classifier.train_set.rows, _near_rows(classifier, log_probabilities)
     epochs: list[tuple[Example, ...]] = []
-    unusable: dict[str, None] = {}
+    too_long: dict[str, None] = {}
     for epoch in range(config.epochs):
-        with_own = np.random.default_rng([1, seed, epoch]).random(len(train_set.rows)) < config.own_reply_share
-        training: list[Example] = []
-        for number in range(len(train_set.rows)):
+        with_own = np.random.default_rng([1, seed, epoch]).random(len(rows)) < config.own_reply_share
+        examples: list[Example] = []
+        for i, row in enumerate(rows):
+            exemplars = _exemplars(classifier, near[i], log_probabilities[i], config.exemplars, i if with_own[i] else None)
             try:
-                training.append(
-                    training_example(train_set, intent_scores, writer, config, number, with_own=bool(with_own[number]))
-                )
+                examples.append(writer.example(row, exemplars))
             except NoPrompt:
-                unusable[train_set.rows[number].id] = None
-        epochs.append(tuple(training))
-    return TrainingData(tuple(epochs), tuple(unusable))
+                too_long[row.id] = None
+        epochs.append(tuple(examples))
+    return TrainingData(tuple(epochs), tuple(too_long))
 
 
-def training_example(
-    train_set: TrainSet,
-    intent_scores: IntentScores,
-    writer: PromptWriter,
-    config: TrainingConfig,
-    number: int,
-    *,
-    with_own: bool,
-) -> Example:
-    """The training prompt of row `number`.
+def judging_examples(
+    classifier: IntentClassifier, log_probabilities: Floats, writer: PromptWriter, config: TrainingConfig
+) -> dict[int, Example]:
+    """By row, the example on which its completion loss is measured: always without its own reply; too long rows are missing."""
+    near = _near_rows(classifier, log_probabilities)
+    found: dict[int, Example] = {}
+    for i, row in enumerate(classifier.train_set.rows):
+        exemplars = _exemplars(classifier, near[i], log_probabilities[i], config.exemplars, None)
+        try:
+            found[i] = writer.example(row, exemplars)
+        except NoPrompt:
+            continue
+    return found
 
-    Raises:
-        NoPrompt: its reply leaves no max_new_tokens for its ticket.
-    """
-    row = train_set.rows[number]
-    chosen = (
-        train_row_exemplars(train_set, intent_scores, number, count=config.exemplars, with_own=with_own)
-        if config.exemplars
-        else ()
-    )
+
+def _near_rows(classifier: IntentClassifier, log_probabilities: Floats) -> list[NearRows]:
+    """The rows near each train row, the row itself hidden."""
+    vectors = classifier.train_set.ticket_vectors
+    return near_rows(classifier, vectors, log_probabilities, hidden=range(len(vectors)))
+
+
+def _exemplars(
+    classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int, own: int | None
+) -> Sequence[LabelledTicket]:
+    """The exemplars of a train row; with `own`, its reply stands at its rank, or last if that is beyond `count`."""
+    if not count:
+        return ()
+    train_set = classifier.train_set
+    rows = near if own is None else with_own_row(near, classifier, own)
+    chosen = choose_exemplars(train_set, rows, exemplar_scores(rows, log_p, train_set.labels), count=count)
     exemplars = [train_set.rows[i] for i in chosen]
-    sibling = _sibling(row, exemplars) if config.siblings and not with_own else None
-    return writer.example(row, exemplars, reply=sibling)
-
-
-def _sibling(row: LabelledTicket, exemplars: list[LabelledTicket]) -> str | None:
-    return next((other.ideal_reply for other in exemplars if other.intent == row.intent), None)
+    if own is not None and all(row.ideal_reply != train_set.rows[own].ideal_reply for row in exemplars):
+        exemplars[count - 1 :] = [train_set.rows[own]]
+    return exemplars

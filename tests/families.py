@@ -60,7 +60,7 @@ class Family:
 
     Attributes:
         name: for the tests' names.
-        template: chat template, None for a base that was never training to chat.
+        template: chat template, None for a base that was never trained to chat.
         special: special tokens, in the order of their ids.
         eos: the tokenizer's end of text.
         turn_end: what ends an assistant's turn.

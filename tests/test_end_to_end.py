@@ -1,10 +1,6 @@
-"""One real run with both embedded models on a part of the sample, and a second one without network that must equal it."""
+"""The real run of the command, and a second one without network that must equal it."""
 
 import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +9,11 @@ import torch
 from peft import PeftModel
 
 from finetune.base_model import load_base
-from tests.test_run import ROOT, check_result
+from tests.real_run import RealRun, run_sample
+from tests.test_run import ROOT
 
-TRAIN_ROWS, VAL_ROWS = 14, 4
 TIMED = ("wall_clock_s", "latency_ms")
 pytestmark = pytest.mark.real
-
-
-@dataclass(frozen=True)
-class RealRun:
-    folder: Path
-    result: dict[str, Any]
-    record: dict[str, Any]
-    explanations: list[dict[str, Any]]
-
-
-def run_sample(folder: Path, **environment: str) -> RealRun:
-    train, val = (ROOT / "data" / name for name in ("train.jsonl", "val.jsonl"))
-    rows = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
-    order = sorted(rows, key=lambda row: row["intent"])[:TRAIN_ROWS]
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in order))
-    (folder / "val.jsonl").write_text("".join(f"{line}\n" for line in val.read_text().splitlines()[:VAL_ROWS]))
-    paths = ["--train", folder / "train.jsonl", "--val", folder / "val.jsonl"]
-    paths += ["--weights", folder / "weights", "--output", folder / "results.json"]
-    done = subprocess.run(
-        [sys.executable, "run.py", *map(str, paths)],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    ids = [json.loads(line)["id"] for line in (folder / "val.jsonl").read_text().splitlines()]
-    result = check_result(folder / "results.json", ids, {row["intent"] for row in order})
-    record = json.loads((folder / "weights" / "run.json").read_text())
-    lines = (folder / "weights" / "predictions.jsonl").read_text().splitlines()
-    return RealRun(folder, result, record, [json.loads(line) for line in lines])
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
-    return run_sample(tmp_path_factory.mktemp("real"))
 
 
 def without_times(value: Any) -> Any:
@@ -70,15 +29,15 @@ def test_the_adapter_was_trained_and_its_losses_are_in_the_record(real: RealRun)
 
 
 def test_every_gate_says_what_it_decided_and_on_what(real: RealRun) -> None:
-    assert [gate["name"] for gate in real.record["gates"]] == ["intent names", "adapter scale", "intent scorer", "replies"]
-    assert all(gate["decision"] and gate["why"] for gate in real.record["gates"])
+    assert [gate["name"] for gate in real.record["gates"]] == ["label names", "adapter scale", "LM intent scores", "replies"]
+    assert all(gate[key] for gate in real.record["gates"] for key in ("decision", "standard", "statistic", "reason"))
 
 
 def test_every_answer_is_explained(real: RealRun) -> None:
-    train_ids = {json.loads(line)["id"] for line in (real.folder / "weights" / "train_set.jsonl").read_text().splitlines()}
+    train_ids = {json.loads(line)["id"] for line in (real.folder / "weights" / "train_rows.jsonl").read_text().splitlines()}
     for row, prediction in zip(real.explanations, real.result["predictions"], strict=True):
         assert row["prediction"] == prediction["prediction"]
-        assert row["intent_scores"][0]["intent"] == prediction["predicted_intent"]
+        assert row["intents"][0]["intent"] == prediction["predicted_intent"]
         assert {*row["exemplars"], *(neighbour["id"] for neighbour in row["neighbours"])} <= train_ids
         assert row["source"] in {"copied", "generated", "replaced"}
         assert (row["source"] == "copied") == (prediction["tokens_used"] == 0)

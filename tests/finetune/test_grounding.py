@@ -30,7 +30,7 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "said"),
+    ("reply", "expected"),
     [
         ("It takes 20 minutes.", "duration 20 minute"),
         ("It takes 15 days.", "duration 15 day"),
@@ -57,8 +57,8 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
         ("Open it.\n\nintent: a.b\nreply: Open it.", "prompt's form"),
     ],
 )
-def test_what_stands_in_no_source_is_found(reply: str, said: str) -> None:
-    assert any(said in finding for finding in findings(reply, [SOURCE])), findings(reply, [SOURCE])
+def test_what_stands_in_no_source_is_found(reply: str, expected: str) -> None:
+    assert any(expected in finding for finding in findings(reply, [SOURCE])), findings(reply, [SOURCE])
 
 
 def test_the_ticket_is_a_source_and_so_is_each_exemplar() -> None:

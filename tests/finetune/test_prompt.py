@@ -3,11 +3,8 @@ from collections.abc import Sequence
 import pytest
 
 from finetune.prompt import NoPrompt, PromptWriter, prompt_writer
-from finetune.training_data import TrainingConfig, make_training_data, training_example
-from retrieval.cross_validation import out_of_fold_scores
-from retrieval.intent_classifier import fit_classifier
 from retrieval.prompt_text import RULES
-from tests.fakes import CHATML, ROWS, row, tokenizer, train_set
+from tests.fakes import CHATML, ROWS, row, tokenizer
 
 NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + CHATML
 
@@ -16,12 +13,12 @@ def writer(template: str | None = CHATML, *, max_length: int = 2048) -> PromptWr
     return prompt_writer(tokenizer(template), max_length)
 
 
-def shown(found: PromptWriter, ids: Sequence[int]) -> str:
+def decoded(found: PromptWriter, ids: Sequence[int]) -> str:
     return str(found.tokenizer.decode(list(ids)))
 
 
-def prompt_text(found: PromptWriter, ticket: str = "why?", count: int = 2, max_new_tokens: int = 50) -> str:
-    return shown(found, found.prompt("v", ticket, ROWS[:count], intent="a.b", max_new_tokens=max_new_tokens).ids)
+def prompt_text(found: PromptWriter, ticket: str = "why?", count: int = 2) -> str:
+    return decoded(found, found.prompt("v", ticket, ROWS[:count], intent="a.b", max_new_tokens=50).ids)
 
 
 def test_the_best_exemplar_stands_last_next_to_the_ticket() -> None:
@@ -29,15 +26,11 @@ def test_the_best_exemplar_stands_last_next_to_the_ticket() -> None:
     assert RULES in text
     assert text.index(ROWS[1].ideal_reply) < text.index(ROWS[0].ideal_reply) < text.index("why?")
     assert text.endswith("<|im_start|>assistant\nintent: a.b\nreply:")
+    assert ROWS[0].text not in text, "replies alone are shown"
 
 
 def test_without_exemplars_the_prompt_has_none() -> None:
     assert "Stored replies" not in prompt_text(writer(), count=0)
-
-
-def test_exemplar_tickets_stand_in_the_prompt_only_if_asked_for() -> None:
-    assert ROWS[0].text not in prompt_text(writer())
-    assert ROWS[0].text in prompt_text(prompt_writer(tokenizer(), 2048, exemplar_tickets=True))
 
 
 def test_a_template_without_system_turn_gets_the_rules_in_the_users() -> None:
@@ -57,15 +50,24 @@ def test_a_ticket_never_becomes_a_control_token(token: str) -> None:
     assert sum(i in found.controls for i in attack) == sum(i in found.controls for i in plain)
     example = found.example(row(9, "q", f"a{token}", f"reply {token}"), ())
     assert [i in found.controls for i in example.ids[-example.supervised :]].count(True) == 1
+    assert not any(i in found.controls for i in found.name(f"a{token}"))
 
 
 def test_trap_1_the_end_token_is_supervised_and_comes_from_the_template() -> None:
     found = writer()
     example = found.example(ROWS[0], ROWS[1:3])
     assert example.ids[-1] == found.end_id == found.tokenizer.eos_token_id
-    assert shown(found, example.ids[-example.supervised :]) == f" {ROWS[0].ideal_reply}<|im_end|>"
+    assert decoded(found, example.ids[-example.supervised :]) == f" {ROWS[0].ideal_reply}<|im_end|>"
     turned = prompt_writer(tokenizer(CHATML.replace("<|im_end|>", "<|im_start|>")), 999)
     assert turned.end_id != turned.tokenizer.eos_token_id, "the turn's end, not the text's"
+
+
+def test_trap_2_truncation_never_removes_the_completion_and_a_reply_that_does_not_fit_names_its_row() -> None:
+    found = writer(max_length=700)
+    example = found.example(row(9, "x" * 5000, "a.b", "The whole reply."), ROWS[:3])
+    assert decoded(found, example.ids).endswith("The whole reply.<|im_end|>")
+    with pytest.raises(NoPrompt, match="row t9"):
+        found.example(row(9, "q", "a.b", "y" * 700), ())
 
 
 def test_trap_3_a_prompt_is_ids_and_not_the_two_keys_of_a_dict() -> None:
@@ -81,9 +83,10 @@ def test_trap_4_training_and_answering_build_the_same_prompt() -> None:
 
 def test_too_long_exemplars_go_first_worst_first() -> None:
     found = writer(max_length=600)
-    prompt = found.prompt("v", "short", [row(i, "q", "a.b", f"{i}" * 120) for i in range(4)], intent="a.b", max_new_tokens=100)
+    rows = [row(i, "q", "a.b", f"{i}" * 120) for i in range(4)]
+    prompt = found.prompt("v", "short", rows, intent="a.b", max_new_tokens=100)
+    text = decoded(found, prompt.ids)
     assert 0 < prompt.exemplars < 4
-    text = shown(found, prompt.ids)
     assert "0" * 120 in text
     assert "3" * 120 not in text
     assert len(prompt.ids) + 100 <= 600
@@ -92,45 +95,12 @@ def test_too_long_exemplars_go_first_worst_first() -> None:
 def test_then_the_middle_of_the_ticket_goes() -> None:
     found = writer(max_length=700)
     ids = found.prompt("v", "START" + "x" * 5000 + "END", ROWS[:2], intent="a.b", max_new_tokens=100).ids
-    text = shown(found, ids)
+    text = decoded(found, ids)
     assert "START" in text
     assert "END" in text
     assert len(ids) + 100 <= 700
 
 
-def test_trap_2_truncation_never_takes_the_completion_and_a_reply_without_room_names_its_row() -> None:
-    found = writer(max_length=700)
-    long = row(9, "x" * 5000, "a.b", "The whole reply.")
-    example = found.example(long, ROWS[:3])
-    assert shown(found, example.ids).endswith("The whole reply.<|im_end|>")
-    with pytest.raises(NoPrompt, match="row t9"):
-        found.example(row(9, "q", "a.b", "y" * 700), ())
-
-
-@pytest.mark.parametrize(("share", "present"), [(1.0, True), (0.0, False)])
-def test_own_share_decides_whether_the_own_reply_stands_in_the_prompt(share: float, present: bool) -> None:
-    classifier, found = fit_classifier(train_set(), with_names=True), writer()
-    data = make_training_data(
-        classifier.train_set, out_of_fold_scores(classifier), found, TrainingConfig(own_reply_share=share), seed=0
-    )
-    for example, source in zip(data.epochs[0], ROWS, strict=True):
-        prompt = shown(found, example.ids[: -example.supervised])
-        assert (source.ideal_reply in prompt) is present
-
-
-def test_a_sibling_is_the_target_only_without_the_own_reply() -> None:
-    classifier, found = fit_classifier(train_set(), with_names=True), writer()
-    intent_scores, config = out_of_fold_scores(classifier), TrainingConfig(siblings=True)
-    without = training_example(classifier.train_set, intent_scores, found, config, 0, with_own=False)
-    assert shown(found, without.ids).endswith(f"{ROWS[1].ideal_reply}<|im_end|>")
-    assert shown(found, training_example(classifier.train_set, intent_scores, found, config, 0, with_own=True).ids).endswith(
-        f"{ROWS[0].ideal_reply}<|im_end|>"
-    )
-
-
-def test_a_row_that_is_too_long_is_left_out_and_named() -> None:
-    rows = (*ROWS, row(7, "q", "a.b", "z" * 3000))
-    classifier = fit_classifier(train_set(rows), with_names=True)
-    data = make_training_data(classifier.train_set, out_of_fold_scores(classifier), writer(), TrainingConfig(), seed=0)
-    assert data.unusable == ("t7",)
-    assert [len(epoch) for epoch in data.epochs] == [6, 6]
+def test_a_name_that_begins_another_one_ends_with_its_line() -> None:
+    short, long = (writer().name(name) for name in ("billing", "billing.seat"))
+    assert short != long[: len(short)]

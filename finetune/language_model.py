@@ -1,0 +1,161 @@
+"""The language model as run.py uses it: fitted once, then asked for intent scores and replies as far as its gates allow.
+
+A base that cannot be fetched, loaded or trained here makes room for the next smaller candidate; under the last one lies
+retrieval alone, which always answers. A base that was *named* and cannot be loaded is an error, for whoever named it does not
+want another; one that loads and has too little memory to train leaves retrieval alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.base_model import BaseModel, load_candidate
+from finetune.base_selection import BaseCandidate, candidates
+from finetune.distributed import Processes, start_processes
+from finetune.fit import Deadlines, FineTuned, fine_tune
+from finetune.intent_likelihood import IntentLikelihood
+from finetune.lora import save_adapter
+from finetune.memory import OutOfMemory, free_gpu_gib, release
+from finetune.reply_writer import write_replies
+from finetune.training_data import config_for
+from retrieval.command_line import Settings
+from retrieval.console import say
+from retrieval.encoder import Encoder, ModelUnavailable
+from retrieval.gate import Gate
+from retrieval.intent_classifier import IntentClassifier
+from retrieval.prediction import Reply
+from retrieval.retrieve import Retrieval
+from retrieval.runtime import deterministic_kernels
+
+# Shares of the time budget at which a stage is ended.
+LOADING, TRAINING, EVIDENCE, WRITING = 0.4, 0.6, 0.8, 0.95
+COMPLETION_LOSS = "completion loss, nats a token, prompts without the row's own reply: train rows, out-of-fold"
+
+
+@dataclass(slots=True)
+class LanguageModel:
+    """A fine-tuned base, or the reasons why there is none."""
+
+    base: BaseModel | None  # None for retrieval alone
+    tuned: FineTuned | None  # the base's adapter and its gates; None without a base
+    reasons: tuple[str, ...]  # why each candidate before the base was given up, a sentence each
+    out_of_memory: bool  # whether memory ran out anywhere
+    processes: Processes  # of the run
+    deadline: float  # `time.monotonic()` at which answering ends
+    cut_short: list[str] = field(default_factory=list)  # what ended answering early, a sentence each
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The gates of the language model."""
+        return self.tuned.gates if self.tuned else ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence each: bases that could not be used, and what happened while fine-tuning."""
+        return (*self.reasons, *(self.tuned.warnings if self.tuned else ()))
+
+    def losses(self) -> tuple[tuple[float, float], str] | None:
+        """The losses on train rows and out-of-fold, and what they are; None where they were not measured."""
+        return (self.tuned.losses, COMPLETION_LOSS) if self.tuned and self.tuned.losses else None
+
+    def intent_scorer(self) -> IntentLikelihood | None:
+        """The scorer of candidate intents, None where its gate keeps it out."""
+        if self.tuned is None or self.tuned.model is None or not self.tuned.lm_weight:
+            return None
+        weight, writer = self.tuned.lm_weight, self.tuned.writer
+        return IntentLikelihood(self.tuned.model, writer, weight, deadline=self.deadline, processes=self.processes)
+
+    def write_replies(self, retrievals: Sequence[Retrieval]) -> list[Reply] | None:
+        """Checked replies in the order of the tickets, None where the reply gate says copy."""
+        if self.base is None or self.tuned is None or self.tuned.model is None or not self.tuned.generates:
+            return None
+        options = {"max_new_tokens": self.tuned.max_new_tokens, "deadline": self.deadline, "processes": self.processes}
+        written = write_replies(retrievals, self.tuned.model, self.base, self.tuned.writer, **options)  # type: ignore[arg-type]
+        self.cut_short += written.limits
+        return [written.replies[retrieval.ticket.id] for retrieval in retrievals]
+
+    def limits(self) -> tuple[str, ...]:
+        """What cut the run short in a way that a second run may not repeat, a sentence each; empty for a deterministic run."""
+        timed_out = ("the time budget cut the training or its measuring short",) if self.tuned and self.tuned.timed_out else ()
+        short = ("memory ran out while loading or fine-tuning",) if self.out_of_memory else ()
+        found = (*timed_out, *short, *self.cut_short)
+        return (*found, "a second run may answer otherwise: the time budget, or memory, decided") if found else ()
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says about it: the base, where the same weights are, and how it was fine-tuned."""
+        if self.base is None or self.tuned is None:
+            return {"base": {"name": "none"}, "losses": [], "processes": self.processes.count}
+        keys = ("name", "source", "revision", "digest", "parameters", "max_length", "precision")
+        run = self.tuned.run
+        return {
+            "base": {key: getattr(self.base, key) for key in keys},
+            "losses": list(run.losses) if run else [],
+            "memory_plan": asdict(run.plan) if run else None,
+            "scale": self.tuned.scale,
+            "processes": self.processes.count,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes the adapter into an existing folder, if there is one."""
+        if self.base and self.tuned and self.tuned.model:
+            save_adapter(self.tuned.model, self.base, folder, scale=self.tuned.scale)
+
+
+def fit_language_model(settings: Settings, classifier: IntentClassifier, encoder: Encoder) -> LanguageModel:
+    """Fine-tunes the best base that can be loaded and trained here; `auto` may end without one, with the reasons.
+
+    Raises:
+        ModelUnavailable: a base that was named cannot be loaded.
+        WorkerLost: another process of the run is gone.
+    """
+    deterministic_kernels()
+    processes = start_processes(timeout_s=settings.time_budget_s)
+    deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, TRAINING, EVIDENCE)))
+    answering, reasons, short = settings.deadline(WRITING), list[str](), False
+    for candidate in candidates(settings.base_model, _least_free_gib(processes)):
+        try:
+            base = _load_everywhere(candidate, deadlines.loading, processes)
+            say(f"fine-tune {base.name} ({base.precision}): train the adapter, then measure it on two folds")
+            options = {"config": config_for(base), "seed": settings.seed, "deadlines": deadlines, "processes": processes}
+            tuned = fine_tune(classifier, base, encoder, **options)  # type: ignore[arg-type]
+            return LanguageModel(base, tuned, tuple(reasons), short or tuned.memory_retries > 0, processes, answering)
+        except ModelUnavailable as error:
+            reasons.append(str(error))
+        except OutOfMemory as error:
+            reasons.append(f"{candidate.label} was given up: {error}")
+            short = True
+        release()  # only here: inside of the except block the error still holds the model
+    if settings.base_model != "auto" and not short:
+        raise ModelUnavailable("; ".join(reasons))
+    return LanguageModel(None, None, (*reasons[:-1], f"retrieval alone: {reasons[-1]}"), short, processes, answering)
+
+
+def _least_free_gib(processes: Processes) -> float | None:
+    """The free memory of the fullest GPU of the run."""
+    free = [gib for gib in processes.gather(free_gpu_gib()) if gib is not None]
+    return min(free, default=None)
+
+
+def _load_everywhere(candidate: BaseCandidate, deadline: float, processes: Processes) -> BaseModel:
+    """The base in every process; the first of each machine goes first, for what it fetches or converts the others find.
+
+    Raises:
+        ModelUnavailable: one of the processes could not load it.
+        OutOfMemory: memory ran out in one of them.
+    """
+    base, problem, short = None, "", False
+    for turn in (True, False):
+        if (processes.local_index == 0) == turn and not problem:
+            try:
+                base = load_candidate(candidate, deadline=deadline)
+            except ModelUnavailable as error:
+                problem = str(error)
+            except OutOfMemory as error:
+                problem, short = str(error), True
+        problem = next(filter(None, processes.gather(problem)), "")
+    if processes.any(short):
+        raise OutOfMemory(problem)
+    if base is None or problem:
+        raise ModelUnavailable(problem)
+    return base

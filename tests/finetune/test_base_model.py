@@ -1,0 +1,185 @@
+"""Loading a base: the precision, the memory it needs, what is refused."""
+
+import importlib.util
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from finetune import base_model
+from finetune.base_model import cpu_has_bf16, load_candidate, parameter_count
+from finetune.base_selection import EMBEDDED, BaseCandidate
+from finetune.lora import attach
+from finetune.memory import OutOfMemory
+from finetune.training import train
+from retrieval.encoder import ModelUnavailable
+from tests.fakes import base, save_base, tokenizer
+from tests.finetune.helpers import examples, no_memory
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return save_base(tmp_path / "base")
+
+
+def candidate(folder: Path, precision: Any = "fp32") -> BaseCandidate:
+    return BaseCandidate(str(folder), None, precision)
+
+
+def test_a_folder_is_loaded_as_it_is_and_says_what_it_is(folder: Path) -> None:
+    found, expected = load_candidate(candidate(folder)), base().model.state_dict()
+    assert all(torch.equal(weight, expected[name]) for name, weight in found.model.state_dict().items())
+    assert not any(weight.requires_grad for weight in found.model.parameters())
+    assert found.digest.startswith("sha256:")
+    assert (found.source, found.parameters, found.precision, found.large) == (
+        str(folder.resolve()),
+        found.model.num_parameters(),
+        "fp32",
+        False,
+    )
+    assert found.max_length == 1024, "of 2048, because the model is on a CPU"
+
+
+def test_a_base_of_a_hub_keeps_its_id_and_the_commit_that_was_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = folder.rename(folder.parent / ("c" * 40))
+    asked: list[Any] = []
+    monkeypatch.setattr(base_model, "download", lambda *given, deadline: asked.append((*given, deadline)) or snapshot)
+    found = load_candidate(BaseCandidate("org/name", "main", "fp32"), deadline=7.0)
+    assert asked == [("org/name", "main", 7.0)]
+    assert (found.source, found.revision, found.digest) == ("org/name", "c" * 40, f"commit:{'c' * 40}")
+
+
+def test_of_the_checkpoints_own_generation_settings_only_the_end_tokens_count(folder: Path) -> None:
+    settings = folder / "generation_config.json"
+    settings.write_text('{"do_sample": true, "temperature": 0.7, "repetition_penalty": 1.1, "eos_token_id": [1, 2]}')
+    found = load_candidate(candidate(folder)).model.generation_config
+    assert found.eos_token_id == [1, 2]
+    assert not any((found.do_sample, found.temperature, found.repetition_penalty))
+
+
+def refusal(found: BaseCandidate) -> str:
+    with pytest.raises(ModelUnavailable) as caught:
+        load_candidate(found)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_base_that_cannot_fit_is_refused_before_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Any] = []
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *given, **options: reads.append(given))
+    monkeypatch.setattr(base_model, "parameter_count", lambda folder: 7 * 2**30)
+    monkeypatch.setattr(base_model, "free_gib", lambda: 3.25)
+    for precision, needed in (("fp32", "28.0"), ("bf16", "14.0"), ("nf4", "4.9")):
+        found = refusal(candidate(folder, precision))
+        assert f"needs {needed} GiB of memory in {precision}, found 3.2 GiB free" in found
+    assert reads == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "has_bf16", "expected"),
+    [(999_999_999, True, "fp32"), (1_000_000_000, True, "bf16"), (1_000_000_000, False, "fp32")],
+)
+def test_on_a_cpu_a_large_base_is_in_bf16_where_the_processor_has_it(
+    parameters: int, has_bf16: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_model, "parameter_count", lambda folder: parameters)
+    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(base_model, "free_gib", lambda: 9.0)
+    found = load_candidate(candidate(folder, None))
+    assert found.precision == expected
+    assert found.model.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx512f fma", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)])
+def test_the_processor_says_whether_it_has_bf16(flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_file", lambda path: True)
+    monkeypatch.setattr(Path, "read_text", lambda path, **options: f"flags\t: fpu {flags} sse\nflags\t: fpu\n")
+    assert cpu_has_bf16() is expected
+
+
+def test_parameters_are_counted_from_the_headers_of_the_weight_files(folder: Path) -> None:
+    assert parameter_count(folder) == base().model.num_parameters()
+
+
+def test_only_the_weight_files_that_are_read_are_counted(folder: Path) -> None:
+    (folder / "consolidated.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    assert parameter_count(folder) == base().model.num_parameters()
+
+
+def test_a_checkpoint_in_pickles_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(base().model.state_dict(), folder / "pytorch_model.bin")
+    assert "cannot be loaded" in refusal(candidate(folder))
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_numbers(folder: Path) -> None:
+    weights = {name: weight for name, weight in base().model.state_dict().items() if "layers.1.mlp.up" not in name}
+    base().model.save_pretrained(folder, state_dict=weights)
+    assert "lacks weights: model.layers.1.mlp.up_proj.weight" in refusal(candidate(folder))
+
+
+def test_quantisation_without_its_package_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "needs the package bitsandbytes" in refusal(candidate(folder, "nf4"))
+    assert "the embedded base is not installed" in refusal(BaseCandidate(EMBEDDED, None, "fp32"))
+
+
+def test_an_embedded_file_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(base_model, "embedded_file", lambda: tmp_path / "other.gguf")
+    found = refusal(BaseCandidate(EMBEDDED, None, "fp32"))
+    assert f"expected {base_model.EMBEDDED_SHA256}" in found
+
+
+def test_a_gguf_file_is_converted_once_and_a_conversion_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted: list[Path] = []
+
+    def convert(path: Path, target: Path) -> None:
+        converted.append(target)
+        if len(converted) == 1:
+            raise ValueError("cut short")
+        save_base(target)
+
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(base_model, "_convert", convert)
+    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: 9)
+    assert "cut short" in refusal(candidate(tmp_path / "tiny.gguf"))
+    assert list(base_model.cache_folder().iterdir()) == []
+    first, second = (load_candidate(candidate(tmp_path / "tiny.gguf")) for _ in range(2))
+    assert len(converted) == 2
+    assert first.source == second.source == str(base_model.cache_folder() / first.digest[7:39])
+    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: inf)
+    (tmp_path / "huge.gguf").write_bytes(b"GGUF of another size")
+    assert "needs inf GiB" in refusal(candidate(tmp_path / "huge.gguf"))
+    assert len(converted) == 2, "it is refused before it is converted"
+
+
+@pytest.mark.parametrize("error", [no_memory, lambda *_, **__: (_ for _ in ()).throw(MemoryError())])
+def test_memory_that_runs_out_while_loading_is_told_from_a_malformed_base(
+    error: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", error)
+    with pytest.raises(OutOfMemory):
+        load_candidate(candidate(folder))
+
+
+def test_a_base_in_nf4_is_smaller_trains_and_nears_the_full_one(tmp_path: Path) -> None:
+    words = tokenizer()
+    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 1}  # quantisation works in blocks of 64
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(words), **sizes, **heads)).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    full, small = (load_candidate(candidate(tmp_path, precision)) for precision in ("fp32", "nf4"))
+    assert small.model.get_memory_footprint() < 0.6 * full.model.get_memory_footprint()
+    # On a CPU bitsandbytes repacks the weights once they are used to infer, and cannot train them any more: train first.
+    run = train(attach(small, seed=0), [examples(small)] * 3, learning_rate=1e-2, seed=0)
+    assert run.losses[-1] < run.losses[0]
+    plain = train(attach(full, seed=0), [examples(full)], learning_rate=0.0, seed=0)
+    assert run.losses[0] == pytest.approx(plain.losses[0], abs=0.1)

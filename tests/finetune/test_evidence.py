@@ -1,0 +1,109 @@
+"""Evidence: which rows an adapter is trained on, which it is judged on, and that nothing of it is left on the model."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import torch
+
+from finetune import generate, intent_likelihood
+from finetune.distributed import SINGLE_PROCESS
+from finetune.evidence import gather_evidence, rows_with_siblings
+from finetune.fit import FineTuned, make_setup, training_rows
+from finetune.lora import attach
+from finetune.memory import CPU_PLANS
+from retrieval.retrieve import retrieve_train_rows
+from tests.fakes import ROWS, base, row
+from tests.finetune.helpers import FEW, ONE_EPOCH, Loss, change_loss, classifier_for, fine_tune_few, gate_of
+
+IDS = {row.id for row in FEW}
+OPTIONS: Any = {"seed": 0, "processes": SINGLE_PROCESS}
+
+
+@dataclass
+class Seen:
+    """By adapter, the ids of the rows that it was trained on, and of those that it was asked about."""
+
+    trained: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    measured: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    scored: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    answered: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+
+def watch(patch: pytest.MonkeyPatch) -> Seen:
+    seen, likelihoods, batch_of = Seen(), intent_likelihood.likelihoods, generate._generate_batch
+
+    def measured(loss: Loss, model: Any, batch: Any) -> torch.Tensor:
+        kind = seen.trained if torch.is_grad_enabled() else seen.measured
+        kind[model.active_adapter].update(example.row_id for example in batch)
+        return loss(model, batch)
+
+    def scored(model: Any, prompt: Any, names: Any) -> list[float]:
+        seen.scored[model.active_adapter].add(prompt.row_id)
+        return likelihoods(model, prompt, names)
+
+    def answered(model: Any, base: Any, batch: Any, settings: Any) -> Any:
+        seen.answered[model.active_adapter].update(prompt.row_id for prompt in batch)
+        return batch_of(model, base, batch, settings)
+
+    change_loss(patch, measured)
+    patch.setattr(intent_likelihood, "likelihoods", scored)
+    patch.setattr(generate, "_generate_batch", answered)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def watched() -> tuple[Seen, FineTuned]:
+    with pytest.MonkeyPatch.context() as patch:
+        return watch(patch), fine_tune_few()
+
+
+def test_a_row_is_judged_by_an_adapter_that_was_not_trained_on_it(watched: tuple[Seen, FineTuned]) -> None:
+    seen, _ = watched
+    for fold in ("fold0", "fold1"):
+        assert seen.trained[fold] == IDS - seen.measured[fold]
+        assert seen.measured[fold] == seen.scored[fold] == seen.answered[fold]
+        assert len(seen.trained[fold]) == 2
+
+
+def test_every_row_is_judged_once_and_the_final_adapter_learns_from_all(watched: tuple[Seen, FineTuned]) -> None:
+    seen, tuned = watched
+    for kind in (seen.measured, seen.scored, seen.answered):
+        assert kind["fold0"] | kind["fold1"] == IDS
+        assert not kind["fold0"] & kind["fold1"]
+    assert seen.trained["final"] == IDS
+    assert set(seen.trained) == {"final", "fold0", "fold1"}
+    assert gate_of(tuned, "LM intent scores").n == 4
+    assert gate_of(tuned, "replies").n == 0, "random weights end no turn, and a replaced draft is no evidence"
+
+
+def test_a_judged_row_is_absent_from_its_exemplars_and_a_single_row_gets_no_reply() -> None:
+    classifier = classifier_for((*ROWS, row(7, "audit log please", "security.audit", "See the log.")))
+    setup = make_setup(classifier, training_rows(classifier, base()), base(), ONE_EPOCH, **OPTIONS)
+    judged = rows_with_siblings(classifier, training_rows(classifier, base()))
+    found = retrieve_train_rows(classifier, judged, setup.log_p[judged])
+    assert [retrieval.ticket.id for retrieval in found] == [row.id for row in ROWS]
+    assert all(retrieval.ticket.id not in {row.id for row in retrieval.exemplars} for retrieval in found)
+
+
+def test_rows_of_single_intents_are_measured_and_scored_but_no_reply_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(monkeypatch)
+    fine_tune_few(rows=tuple(replace(row, intent=f"only.{row.id}") for row in FEW))
+    assert seen.measured["fold0"] | seen.measured["fold1"] == IDS
+    assert not seen.answered
+
+
+def test_one_row_leaves_nothing_to_measure() -> None:
+    tuned = fine_tune_few(rows=FEW[:1])
+    assert tuned.run is not None
+    assert (tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, 0.0, False, False)
+    assert all(gate.reason.startswith("untested") for gate in tuned.gates if gate.name != "adapter scale")
+
+
+def test_evidence_after_the_deadline_is_empty_and_says_so() -> None:
+    tiny, classifier = base(), classifier_for()
+    setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, **OPTIONS)
+    found = gather_evidence(setup, attach(tiny, seed=0), scale=1.0, plans=CPU_PLANS, deadline=0.0)
+    assert found.timed_out
+    assert (found.losses, found.replies, found.lm_scores, found.problems) == ({}, {}, {}, ())

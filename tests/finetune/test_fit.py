@@ -1,0 +1,252 @@
+"""Train, measure, decide: what fine_tune gives when all is well, and when numbers or time run out."""
+
+from dataclasses import replace
+from math import inf, isfinite, nan
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft.tuners.lora import LoraLayer
+from transformers import LlamaForCausalLM
+
+from finetune import forgetting, lora
+from finetune.fit import MAX_TRAINING_ROWS, MAX_TRAINING_ROWS_GPU, Deadlines, FineTuned, training_rows
+from finetune.gates import scale_gate
+from finetune.generate import Generation, Generations
+from finetune.lora import attach, set_scale
+from finetune.prompt import Example
+from finetune.training import train
+from finetune.training_data import TrainingConfig, make_training_data
+from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
+from retrieval.gate import Gate
+from retrieval.retrieve import retrieve_train_rows
+from tests.fakes import base, row
+from tests.finetune.helpers import (
+    FEW,
+    ONE_EPOCH,
+    Loss,
+    assert_final_adapter_alone,
+    change_loss,
+    classifier_for,
+    fine_tune_few,
+    gate_of,
+    undisturbed,
+    writer_for,
+)
+
+Patch = pytest.MonkeyPatch
+
+
+def test_the_result_is_complete_and_only_the_final_adapter_is_left_on_the_model() -> None:
+    tuned = undisturbed()
+    assert_final_adapter_alone(tuned)
+    assert tuned.run is not None
+    assert (tuned.run.steps, tuned.run.finished, tuned.timed_out, tuned.memory_retries) == (1, True, False, 0)
+    assert [gate.name for gate in tuned.gates] == ["adapter scale", "LM intent scores", "replies"]
+    assert all(gate.standard and gate.statistic and gate.reason for gate in tuned.gates)
+    assert tuned.losses is not None
+    assert tuned.warnings == ()
+
+
+def test_the_base_is_as_it_was_once_the_adapter_is_taken_away() -> None:
+    tuned = fine_tune_few()
+    assert tuned.model is not None
+    found, expected = tuned.model.unload().state_dict(), base().model.state_dict()
+    assert set(found) == set(expected)
+    assert all(torch.equal(weight, expected[name]) for name, weight in found.items())
+
+
+def test_a_fold_never_wraps_the_model_a_second_time(monkeypatch: Patch) -> None:
+    wrapped, real = list[Any](), lora.get_peft_model
+    monkeypatch.setattr(lora, "get_peft_model", lambda *given, **options: wrapped.append(given) or real(*given, **options))
+    tuned = fine_tune_few()
+    assert len(wrapped) == 1
+    assert tuned.model is not None
+    assert type(tuned.model.base_model.model) is LlamaForCausalLM
+    assert not any("base_layer.base_layer" in name for name, _ in tuned.model.named_modules())
+
+
+def by_hand(model: torch.nn.Module, example: Example) -> float:
+    ids = torch.tensor([example.ids])
+    with torch.no_grad():
+        each = torch.nn.functional.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
+    return each[-example.supervised :].mean().item()
+
+
+def losses_by_hand(tuned: FineTuned, config: TrainingConfig) -> tuple[float, float]:
+    """Of prompts as a new ticket would get them: by the final adapter, and by one for each fold that is made anew here."""
+    classifier, writer = classifier_for(), writer_for(base())
+    found = retrieve_train_rows(classifier, np.arange(len(FEW)), out_of_fold_log_probabilities(classifier))
+    shown = [writer.example(row, retrieval.exemplars) for row, retrieval in zip(FEW, found, strict=True)]
+    fold_of, out_of_fold = folds(classifier.train_set, count=2), list[float]()
+    for fold in (0, 1):
+        out = np.flatnonzero(fold_of == fold)
+        rest = refit(classifier, classifier.train_set.without(out))
+        data = make_training_data(rest, out_of_fold_log_probabilities(rest), writer, config, seed=0)
+        model = attach(base(), seed=0)
+        train(model, data.epochs, learning_rate=config.learning_rate, seed=0)
+        set_scale(model, tuned.scale)
+        out_of_fold += [by_hand(model, shown[i]) for i in out]
+    assert tuned.model is not None
+    return float(np.mean([by_hand(tuned.model, example) for example in shown])), float(np.mean(out_of_fold))
+
+
+def use_scale(patch: Patch, scale: float) -> None:
+    """Lets the forgetting check refuse every scale but this one."""
+
+    def chosen(increases: Any, *, seed: int) -> tuple[float, Gate]:
+        return (scale if scale in increases else 0.0), scale_gate(increases, seed=seed)[1]
+
+    patch.setattr(forgetting, "scale_gate", chosen)
+
+
+@pytest.mark.parametrize(("own_reply_share", "scale"), [(0.0, 1.0), (1.0, 1.0), (0.0, 0.5), (0.0, 0.0)])
+def test_both_losses_are_of_prompts_without_the_rows_own_reply_at_the_scale_in_use(
+    own_reply_share: float, scale: float, monkeypatch: Patch
+) -> None:
+    config = replace(ONE_EPOCH, own_reply_share=own_reply_share, learning_rate=3e-2)
+    use_scale(monkeypatch, scale)
+    tuned = fine_tune_few(config=config)
+    assert tuned.scale == scale
+    assert_final_adapter_alone(tuned)
+    assert tuned.losses == pytest.approx(losses_by_hand(tuned, config), rel=1e-4)
+    assert (tuned.losses[0] == pytest.approx(tuned.losses[1], rel=1e-4)) == (scale == 0.0), "at scale 0 both are the base's"
+
+
+def nan_in(adapter: str, *, call: int) -> Any:
+    """A loss that is NaN in one forward pass of an adapter's training."""
+    calls: list[int] = []
+
+    def loss(real: Loss, model: Any, batch: Any) -> torch.Tensor:
+        calls.extend([1] * (torch.is_grad_enabled() and model.active_adapter == adapter))
+        here = len(calls) == call and torch.is_grad_enabled() and model.active_adapter == adapter
+        return real(model, batch) * (nan if here else 1.0)
+
+    return loss
+
+
+def test_a_fold_that_diverges_costs_its_own_evidence_and_the_final_adapter_is_there_unchanged(monkeypatch: Patch) -> None:
+    expected = undisturbed()
+    change_loss(monkeypatch, nan_in("fold0", call=1))
+    tuned = fine_tune_few()
+    assert_final_adapter_alone(tuned, same_as=expected)
+    assert tuned.warnings == ("fold 1 of 2 was not judged: the loss of step 1 is nan",)
+    assert gate_of(tuned, "LM intent scores").reason == "untested: fewer than two folds were scored"
+    assert (tuned.lm_weight, tuned.generates, tuned.timed_out) == (0.0, False, False)
+    assert tuned.losses is None, "the two losses would be those of different rows"
+    assert all(map(isfinite, tuned.losses))
+
+
+def test_a_fold_that_diverges_late_costs_its_own_evidence_too(monkeypatch: Patch) -> None:
+    change_loss(monkeypatch, nan_in("fold0", call=7))  # the fourth of four steps with two rows each
+    tuned = fine_tune_few(config=replace(ONE_EPOCH, epochs=4))
+    assert any("fold 1 of 2" in warning for warning in tuned.warnings)
+
+
+def test_a_final_adapter_that_diverges_at_once_is_not_kept() -> None:
+    tuned = fine_tune_few(config=replace(ONE_EPOCH, learning_rate=inf))
+    assert (tuned.model, tuned.run, tuned.losses, tuned.lm_weight, tuned.generates) == (None, None, None, 0.0, False)
+    assert any(warning.startswith("no adapter was kept: ") for warning in tuned.warnings)
+
+
+def test_a_final_adapter_that_diverges_late_is_kept_as_it_was_and_a_warning_says_so(monkeypatch: Patch) -> None:
+    change_loss(monkeypatch, nan_in("final", call=9))  # the third of three steps with four rows each
+    tuned = fine_tune_few(config=replace(ONE_EPOCH, epochs=3))
+    assert tuned.run is not None
+    assert tuned.run.steps == 1
+    assert "training diverged (the loss of step 3 is nan): the adapter of step 1 is kept" in tuned.warnings
+
+
+def test_no_row_short_enough_means_no_adapter_and_copies() -> None:
+    tiny = base(max_length=700)
+    tuned = fine_tune_few(tiny, rows=tuple(replace(row, ideal_reply="z" * 900) for row in FEW))
+    assert (tuned.model, tuned.run, tuned.generates) == (None, None, False)
+    assert tuned.warnings[0].startswith("rows too long to learn from: ")
+    assert "no adapter was kept: no row is short enough to learn from" in tuned.warnings
+    assert not any(isinstance(module, LoraLayer) for module in tiny.model.modules())
+
+
+def test_a_large_base_with_too_few_judged_replies_copies_them_and_takes_no_lm_scores() -> None:
+    large = replace(base(), parameters=2_000_000_000)
+    assert large.large
+    tuned = fine_tune_few(large)
+    replies = gate_of(tuned, "replies")
+    assert (tuned.generates, tuned.lm_weight, replies.decision, replies.n) == (False, 0.0, "copy", 0)
+    assert replies.reason.startswith("untested: ")
+
+
+@pytest.mark.parametrize(("draft", "decision"), [("the own ideal reply", "generate"), ("something else", "copy")])
+def test_drafts_are_compared_with_copies_and_not_the_other_way_round(draft: str, decision: str, monkeypatch: Patch) -> None:
+    own = draft == "the own ideal reply"
+    rows = [row(i, f"seat {i}", "billing.seat", f"word{i} another{i}" if own else "Guests need none.") for i in range(12)]
+    texts = {row.id: row.ideal_reply if own else draft for row in rows}
+
+    def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
+        return Generations({prompt.row_id: Generation(texts[prompt.row_id], 9, 0.1, True) for prompt in prompts})
+
+    monkeypatch.setattr("finetune.reply_writer.generate", written)
+    monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    tuned = fine_tune_few(rows=rows)
+    replies = gate_of(tuned, "replies")
+    assert (replies.decision, replies.n, tuned.generates) == (decision, 12, own)
+    assert replies.value is not None
+    assert (replies.value > 0.5) == own
+
+
+def test_lm_scores_that_know_the_intent_of_unseen_rows_pass_their_gate(monkeypatch: Patch) -> None:
+    intent_of, decode = {row.id: row.intent for row in FEW}, base().tokenizer.decode
+
+    def knowing(_: Any, prompt: Any, names: Any) -> list[float]:
+        return [0.0 if decode(list(name)).strip() == intent_of[prompt.row_id] else -9.0 for name in names]
+
+    monkeypatch.setattr("finetune.intent_likelihood.likelihoods", knowing)
+    tuned = fine_tune_few()
+    record = gate_of(tuned, "LM intent scores")
+    assert (tuned.lm_weight > 0, record.passed, record.n) == (True, True, 4)
+
+
+def test_an_expired_deadline_means_no_adapter_copies_and_no_lm_scores() -> None:
+    tuned = fine_tune_few(deadlines=Deadlines(-inf, -inf, -inf))
+    assert (tuned.model, tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, None, 0.0, False, True)
+    assert any("before the first step" in warning for warning in tuned.warnings)
+
+
+@pytest.mark.parametrize("parameters", [1, 2_000_000_000])
+def test_a_deadline_before_the_evidence_leaves_the_adapter_and_every_gate_says_why_nothing_uses_it(parameters: int) -> None:
+    tuned = fine_tune_few(replace(base(), parameters=parameters), deadlines=Deadlines(inf, inf, -inf))
+    assert_final_adapter_alone(tuned, same_as=undisturbed())
+    assert (tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, 0.0, False, True)
+    assert all("untested: the time budget" in gate.reason for gate in tuned.gates)
+
+
+def test_a_deadline_within_a_fold_ends_the_measuring_and_nothing_of_it_is_used(monkeypatch: Patch) -> None:
+    now = [0.0]
+
+    def loss(real: Loss, model: Any, batch: Any) -> torch.Tensor:
+        now[0] += 9.0 * (model.active_adapter == "fold1")
+        return real(model, batch)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    for module in ("fit", "evidence", "training", "generate", "intent_likelihood"):
+        monkeypatch.setattr(f"finetune.{module}.time", clock)
+    change_loss(monkeypatch, loss)
+    tuned = fine_tune_few(deadlines=Deadlines(5.0, 5.0, 5.0))
+    assert_final_adapter_alone(tuned)
+    assert (tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, 0.0, False, True)
+    assert "the time budget ended the measuring" in gate_of(tuned, "replies").reason
+
+
+def test_the_number_of_training_rows_follows_the_device_and_not_the_size_of_the_base() -> None:
+    classifier = classifier_for([row(i, f"ticket {i}", f"intent.{i % 2}", "Yes.") for i in range(MAX_TRAINING_ROWS_GPU + 1)])
+    for device, expected in (("cpu", MAX_TRAINING_ROWS), ("cuda", MAX_TRAINING_ROWS_GPU)):
+        for large in (False, True):
+            found: Any = SimpleNamespace(model=SimpleNamespace(device=torch.device(device)), large=large)
+            assert len(training_rows(classifier, found)) == expected
+
+
+def test_rows_beyond_the_cap_are_left_to_retrieval_and_a_warning_says_so(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.MAX_TRAINING_ROWS", 2)
+    tuned = fine_tune_few()
+    assert tuned.warnings[0] == "the adapter learns from 2 of 4 rows, retrieval from all"

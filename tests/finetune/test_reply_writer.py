@@ -1,0 +1,85 @@
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import pytest
+
+from finetune.generate import Generation, Generations
+from finetune.prompt import Prompt, prompt_writer
+from finetune.reply_writer import WrittenReplies, max_reply_tokens, write_replies
+from retrieval.prediction import copy_reply
+from retrieval.retrieve import IntentScore, Retrieval
+from retrieval.tickets import Ticket
+from tests.fakes import ROWS, base
+from tests.finetune.helpers import no_memory, writer_for
+
+
+def retrieval(ticket: str = "v", text: str = "why?") -> Retrieval:
+    return Retrieval(Ticket(ticket, text), (IntentScore("billing.seat", 1.0, {}),), 1.0, (), ROWS[:2])
+
+
+def test_a_draft_that_fails_the_check_is_replaced_by_the_first_exemplars_reply() -> None:
+    tiny = base()
+    found = write_replies([retrieval()], tiny.model, tiny, writer_for(tiny), max_new_tokens=6)
+    reply = found.replies["v"]  # random weights never end a turn
+    assert found.complete
+    assert (reply.source, reply.text) == ("replaced", ROWS[0].ideal_reply)
+    assert "it never ended" in reply.findings
+    assert reply.draft
+    assert reply.tokens > 0
+
+
+def drafts(patch: pytest.MonkeyPatch, texts: dict[str, str]) -> None:
+    """Lets the model write these texts."""
+
+    def written(_: Any, __: Any, prompts: list[Prompt], **___: Any) -> Generations:
+        return Generations({prompt.row_id: Generation(texts[prompt.row_id], 9, 0.5, True) for prompt in prompts})
+
+    patch.setattr("finetune.reply_writer.generate", written)
+
+
+def test_a_draft_that_passes_the_check_is_the_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = base()
+    drafts(monkeypatch, {"good": "One more seat is $12.", "bad": "One more seat is $13."})
+    tickets = [retrieval("good"), retrieval("bad")]
+    found = write_replies(tickets, tiny.model, tiny, writer_for(tiny), max_new_tokens=6).replies
+    assert (found["good"].source, found["good"].text, found["good"].seconds) == ("generated", "One more seat is $12.", 0.5)
+    assert (found["bad"].source, found["bad"].draft) == ("replaced", "One more seat is $13.")
+
+
+def test_only_what_the_model_was_shown_supports_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = base()
+    drafts(monkeypatch, {"v": "One more seat is $12.", "w": "Order 77 needs no seat."})
+    tickets = [retrieval("v"), retrieval("w", "where is order 77?")]
+    found = write_replies(tickets, tiny.model, tiny, writer_for(tiny), max_new_tokens=6, exemplars=1).replies
+    assert (found["v"].source, found["w"].source) == ("replaced", "generated"), "the price stands in the second exemplar"
+
+
+def test_a_ticket_without_tokens_or_time_gets_a_copy() -> None:
+    tiny, ticket = base(), retrieval(text="why? " * 50)
+    small = prompt_writer(tiny.tokenizer, 100)
+    copied = {"v": copy_reply(ticket)}
+    assert write_replies([ticket], tiny.model, tiny, small, max_new_tokens=60) == WrittenReplies(copied, True)
+    late = write_replies([ticket], tiny.model, tiny, writer_for(tiny), max_new_tokens=6, deadline=-inf)
+    assert late == WrittenReplies(copied, False)
+    assert "the time budget ended the writing" in late.limits[0]
+
+
+def test_a_ticket_without_memory_gets_a_copy_and_the_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = base()
+    monkeypatch.setattr(tiny.model, "generate", no_memory)
+    tickets = [retrieval("v"), retrieval("w")]
+    found = write_replies(tickets, tiny.model, tiny, writer_for(tiny), max_new_tokens=6)
+    assert found.replies == {ticket.ticket.id: copy_reply(ticket) for ticket in tickets}
+    assert found.complete, "a second run with as much memory copies as well, so this is not the deadline's doing"
+    assert found.memory_retries > 0
+    assert found.limits == (f"memory ran out {found.memory_retries} times while writing",)
+
+
+def test_a_reply_may_be_a_quarter_longer_than_the_longest_stored_one_within_half_of_the_base() -> None:
+    writer = writer_for(base())
+    longest = max(len(f" {row.ideal_reply}".encode()) + 1 for row in ROWS)
+    assert max_reply_tokens(writer, ROWS) == int(1.25 * longest)
+    huge = [replace(ROWS[0], ideal_reply="z" * 900)]
+    assert max_reply_tokens(writer, huge) == 320
+    assert max_reply_tokens(replace(writer, max_length=200), huge) == 100
