@@ -1,8 +1,6 @@
-"""Desks to measure on: a train file with labelled rows to be tested, given as files or drawn from a labelled file.
+"""Train/test splits to measure on: given as three files, or drawn repeatedly from labelled files."""
 
-What it does not know: what is measured.
-"""
-
+import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.labels import Label, read_labels
+from evaluation.command import count, read_or_note
+from evaluation.score.labels import Label, read_labels
 from retrieval.encoder import Encoder, Vectors
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
 from retrieval.train_set import TrainSet, embed_train_set
@@ -18,103 +17,93 @@ from retrieval.train_set import TrainSet, embed_train_set
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A train_set with m rows to be tested on, embedded once.
+    """A train set with m test rows, embedded once."""
 
-    Attributes:
-        name: for tables.
-        train_set: the train rows.
-        tickets: m test rows.
-        vectors: (m, d) their unit vectors.
-        labels: m labels, in the order of the tickets.
-    """
-
-    name: str
+    name: str  # for tables
     train_set: TrainSet
-    tickets: tuple[Ticket, ...]
-    vectors: Vectors
-    labels: tuple[Label, ...]
+    tickets: tuple[Ticket, ...]  # m test rows
+    vectors: Vectors  # (m, d) unit vectors of the tickets
+    labels: tuple[Label, ...]  # m, in the order of the tickets
 
 
-def prepare(
+def embed_split(
     name: str, train: Sequence[LabelledTicket], tickets: Sequence[Ticket], labels: Sequence[Label], encoder: Encoder
 ) -> Split:
-    """Embeds a train_set and its test rows."""
+    """Embeds train rows and test rows."""
     vectors = encoder.encode([ticket.text for ticket in tickets])
     return Split(name, embed_train_set(train, encoder), tuple(tickets), vectors, tuple(labels))
 
 
 def given_split(train: Path, val: Path, labels: Path, encoder: Encoder) -> Split:
-    """A train_set from three files.
-
-    Raises:
-        InputProblems: a file is bad, or a row of `val` has no label.
-    """
+    """A split from three files; raises InputProblems if one is bad or a row of `val` has no label."""
     rows, problems = read_train(train)
-    tickets, found = read_val(val)
-    problems += found
-    known: dict[str, Label] = {}
-    try:
-        known = read_labels(labels)
-    except InputProblems as error:
-        problems += error.problems
-    else:
-        bare = [ticket.id for ticket in tickets if ticket.id not in known]
-        problems += [f"{labels}: found no label for {', '.join(bare)}, expected one for every row of {val}"] if bare else []
+    tickets, val_problems = read_val(val)
+    problems += val_problems
+    known = read_or_note(lambda: read_labels(labels), problems) or {}
+    if known and (missing := ", ".join(ticket.id for ticket in tickets if ticket.id not in known)):
+        problems.append(f"{labels}: found no label for {missing}, expected one for every row of {val}")
     if problems:
         raise InputProblems(problems)
-    return prepare(train.parent.name or "train_set", rows, tickets, [known[ticket.id] for ticket in tickets], encoder)
+    return embed_split(train.parent.name or "split", rows, tickets, [known[ticket.id] for ticket in tickets], encoder)
 
 
-def read_labelled(paths: Sequence[Path], *, max_reply_words: int) -> list[LabelledTicket]:
-    """Rows of labelled files, ids made unique over the files, rows with long replies left out.
+def add_split_options(parser: argparse.ArgumentParser) -> None:
+    """The options by which splits are drawn."""
+    add = parser.add_argument
+    add("--folds", type=Path, nargs="+", default=[], metavar="FILE", help="labelled rows (as train rows) to split repeatedly")
+    add("--splits", type=count, default=3, help="how many splits of --folds (default: 3)")
+    add("--intents", type=count, default=12, help="intents in a split (default: 12)")
+    add("--per-intent", type=count, default=2, help="train rows of each intent in a split (default: 2)")
+    add("--tests", type=count, default=16, help="test rows in a split (default: 16)")
+    add("--max-reply-words", type=count, default=80, help="leave rows of --folds with longer replies out (default: 80)")
 
-    Raises:
-        InputProblems: a file is bad, or nothing is left to draw from.
-    """
+
+def drawn_splits(options: argparse.Namespace, encoder: Encoder) -> list[Split]:
+    """Repeated splits of the files of --folds; raises InputProblems if one is bad or has too few rows."""
+    rows = read_labelled(options.folds, max_reply_words=options.max_reply_words, per_intent=options.per_intent)
+    sizes = {"intents": options.intents, "per_intent": options.per_intent, "tests": options.tests}
+    found = []
+    for seed in range(options.splits):
+        train, test = draw(rows, **sizes, seed=seed)
+        labels = [Label(row.id, (row.intent,), row.ideal_reply) for row in test]
+        found.append(embed_split(f"split {seed}", train, [Ticket(row.id, row.text) for row in test], labels, encoder))
+    return found
+
+
+def read_labelled(paths: Sequence[Path], *, max_reply_words: int, per_intent: int) -> list[LabelledTicket]:
+    """Rows of labelled files, ids made unique over the files, rows with long replies left out."""
     rows: list[LabelledTicket] = []
     problems: list[str] = []
     for number, path in enumerate(paths):
         found, more = read_train(path)
         problems += more
         rows += [replace(row, id=f"{number}:{row.id}") for row in found]
+    short = [row for row in rows if len(row.ideal_reply.split()) <= max_reply_words]
+    if not problems and not _rows_by_intent(short, more_than=per_intent):
+        expected = f"expected {per_intent + 1} rows of an intent, with replies of {max_reply_words} words at most"
+        problems.append(f"{', '.join(map(str, paths))}: found too few rows of every intent, {expected}")
     if problems:
         raise InputProblems(problems)
-    short = [row for row in rows if len(row.ideal_reply.split()) <= max_reply_words]
-    if not _able(short):
-        names = ", ".join(map(str, paths))
-        raise InputProblems([f"{names}: found no intent with three rows (replies of {max_reply_words} words at most)"])
     return short
-
-
-def drawn_splits(
-    rows: Sequence[LabelledTicket], encoder: Encoder, *, splits: int, intents: int, per_intent: int, tests: int
-) -> list[Split]:
-    """Repeated train/validation splits: `per_intent` train rows of each drawn intent, `tests` further rows of these."""
-    all_splits = []
-    for seed in range(splits):
-        train, test = draw(rows, intents=intents, per_intent=per_intent, tests=tests, seed=seed)
-        labels = [Label(row.id, (row.intent,), row.ideal_reply, (), ()) for row in test]
-        all_splits.append(prepare(f"draw {seed}", train, [Ticket(row.id, row.text) for row in test], labels, encoder))
-    return all_splits
 
 
 def draw(
     rows: Sequence[LabelledTicket], *, intents: int, per_intent: int, tests: int, seed: int
 ) -> tuple[list[LabelledTicket], list[LabelledTicket]]:
-    """Train rows and test rows of one split."""
-    able = _able(rows, more_than=per_intent)
+    """`per_intent` train rows of each drawn intent, and `tests` further rows of these intents."""
+    by_intent = _rows_by_intent(rows, more_than=per_intent)
     generator = np.random.default_rng(seed)
     train: list[LabelledTicket] = []
     rest: list[LabelledTicket] = []
-    for intent in sorted(generator.choice(sorted(able), min(intents, len(able)), replace=False)):
-        order = [able[intent][i] for i in generator.permutation(len(able[intent]))]
+    for intent in sorted(generator.choice(sorted(by_intent), min(intents, len(by_intent)), replace=False)):
+        order = [by_intent[intent][i] for i in generator.permutation(len(by_intent[intent]))]
         train += order[:per_intent]
         rest += order[per_intent:]
     return train, [rest[i] for i in generator.permutation(len(rest))[:tests]]
 
 
-def _able(rows: Sequence[LabelledTicket], *, more_than: int = 2) -> dict[str, list[LabelledTicket]]:
-    """The rows of those intents that have enough of them."""
+def _rows_by_intent(rows: Sequence[LabelledTicket], *, more_than: int) -> dict[str, list[LabelledTicket]]:
+    """The rows of those intents that have more than so many."""
     by_intent: dict[str, list[LabelledTicket]] = defaultdict(list)
     for row in rows:
         by_intent[row.intent].append(row)

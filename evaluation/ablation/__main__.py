@@ -1,0 +1,105 @@
+"""python -m evaluation.ablation: which part of the program helps?
+
+    python -m evaluation.ablation --train T --val V --labels L --out DIR        one train set
+    python -m evaluation.ablation --folds FILE [FILE ...] --splits 5            repeated splits of labelled files
+    ... --base-model none                                                       retrieval only, in seconds
+
+Switches off one part at a time (`systems`), predicts the same test rows, and prints each system's intent accuracy and reply
+quality with the paired difference to its reference and a 95 % bootstrap interval over the rows of all splits. Parts that help
+only together do not show: each system lacks one. LM intent scores are in no system.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.ablation.comparison import compare, draw_differences, table_line
+from evaluation.ablation.outputs import run_systems
+from evaluation.ablation.systems import GENERATION, RETRIEVAL
+from evaluation.command import new_parser, print_table, run_command
+from evaluation.generation import FAILURES
+from evaluation.splits import add_split_options, drawn_splits, given_split
+from finetune.base_model import load_base
+from finetune.base_selection import base_problems
+from retrieval.console import say
+from retrieval.encoder import Encoder, SentenceEncoder, Vectors
+from retrieval.files import write_json
+from retrieval.runtime import configure, deterministic_kernels
+from retrieval.tickets import InputProblems
+
+
+class CachingEncoder:
+    """Another encoder and the vectors that it has given: systems that are compared give the same replies again and again."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.name = encoder.name
+        self._encoder = encoder
+        self._known: dict[str, Vectors] = {}
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """`n` texts -> (n, d) fp32 rows of length 1; no text is embedded twice."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= dict(zip(fresh, self._encoder.encode(fresh), strict=True))
+        return np.stack([self._known[text] for text in texts]) if texts else self._encoder.encode([])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the ablation."""
+    parser = new_parser("evaluation.ablation", __doc__)
+    add = parser.add_argument
+    add("--train", type=Path, metavar="FILE", help="train rows, as for run.py")
+    add("--val", type=Path, metavar="FILE", help="rows to be tested on")
+    add("--labels", type=Path, metavar="FILE", help="their labels, as for evaluation.score")
+    add_split_options(parser)
+    add("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto); none for retrieval only")
+    add("--seed", type=int, default=0, help="of gates, adapters and intervals (default: 0)")
+    add("--out", type=Path, metavar="DIR", help="folder for ablation.json and ablation.png; made if missing")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: run(options), failures=FAILURES)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reads, predicts with every system, compares, prints and saves."""
+    if problems := option_problems(options):
+        raise InputProblems(problems)
+    configure()
+    encoder = CachingEncoder(SentenceEncoder(None))
+    files = (options.train, options.val, options.labels)
+    splits = drawn_splits(options, encoder) if options.folds else [given_split(*files, encoder)]
+    base = None if options.base_model == "none" else load_base(options.base_model)
+    if base:
+        deterministic_kernels()
+    systems = (*RETRIEVAL, *GENERATION) if base else RETRIEVAL
+    outputs = []
+    for number, split in enumerate(splits):
+        say(f"{split.name}: {len(split.train_set.rows)} train rows, {len(split.tickets)} test rows, {len(systems)} systems")
+        found, gate = run_systems(split, systems, base, encoder, seed=options.seed + number)
+        if gate:
+            say(f"{split.name}: the reply gate says {gate.decision} ({gate.reason})")
+        outputs.append((split, found))
+    comparisons = compare(outputs, encoder, seed=options.seed)
+    print_table([table_line(found) for found in comparisons])
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_json(options.out / "ablation.json", [asdict(found) for found in comparisons])
+        draw_differences(comparisons, options.out / "ablation.png")
+    return 0
+
+
+def option_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the options among themselves."""
+    given = [name for name in ("train", "val", "labels") if getattr(options, name)]
+    problems = base_problems(options.base_model, options.out or Path())
+    if given and len(given) < 3:
+        problems.append(f"found only --{', --'.join(given)}, expected --train, --val and --labels together")
+    if bool(given) == bool(options.folds):
+        problems.append("found both or neither of --train and --folds, expected one of them")
+    return problems
+
+
+if __name__ == "__main__":
+    sys.exit(main())

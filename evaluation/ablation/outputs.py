@@ -1,0 +1,115 @@
+"""Runs systems with parts switched off on one split, and shares what does not change between them.
+
+Vectors are the split's, an adapter of a kind is trained once, and a draft is written once for each adapter and prompt, however
+many systems ask for it. The full adapter and the reply gate come from the code of a run (`finetune.fit`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil
+
+from torch.nn import Module
+
+from evaluation.ablation.systems import Adapter, System
+from evaluation.generation import generated_replies, trained_adapter
+from evaluation.splits import Split
+from finetune.base_model import BaseModel
+from finetune.fit import fine_tune
+from finetune.training_data import config_for
+from retrieval.encoder import Encoder
+from retrieval.gate import Gate
+from retrieval.intent_classifier import IntentClassifier, fit_classifier
+from retrieval.label_names import label_names_gate
+from retrieval.prediction import Reply, copy_reply
+from retrieval.retrieve import Retrieval, retrieve
+from retrieval.train_set import TrainSet, representative_rows
+
+PromptKey = tuple[int, str, str, tuple[str, ...]]  # exemplars shown, ticket, intent, exemplars found
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One system's intents and replies for a split's test rows, in their order."""
+
+    system: System
+    intents: tuple[str, ...]
+    replies: tuple[Reply, ...]
+
+
+def classifier_of(split: Split, system: System, *, seed: int) -> IntentClassifier:
+    """The classifier of a system: its rows, its scorers, its decision on the label names."""
+    whole = split.train_set
+    kept = whole.subset(representative_rows(whole, at_most=ceil(system.rows_share * len(whole.rows))))
+    with_names = system.names == "always" or (system.names == "gate" and label_names_gate(kept, seed=seed).passed)
+    return fit_classifier(kept, with_names=with_names, weights=system.weights)
+
+
+def run_systems(
+    split: Split, systems: Sequence[System], base: BaseModel | None, encoder: Encoder, *, seed: int
+) -> tuple[list[Output], Gate | None]:
+    """The outputs of every system, and the reply gate of the full one; without a base all replies are copied."""
+    classifiers = {system.name: classifier_of(split, system, seed=seed) for system in systems}
+    retrievals = {name: retrieve(classifier, split.tickets, split.vectors) for name, classifier in classifiers.items()}
+    replies: dict[str, list[Reply]] = {}
+    gate = None
+    for kind in dict.fromkeys(system.adapter for system in systems) if base else ():
+        assert base is not None
+        with adapter(split, kind, base, encoder, seed=seed) as (model, found):
+            gate = found or gate
+            generating = [system for system in systems if system.adapter == kind and generates(system, gate)]
+            replies |= _generated(generating, retrievals, model, base, split.train_set)
+    return [_output(system, retrievals[system.name], replies.get(system.name)) for system in systems], gate
+
+
+def generates(system: System, gate: Gate | None) -> bool:
+    """Whether a system generates its replies."""
+    return system.replies == "generated" or (system.replies == "gate" and gate is not None and gate.passed)
+
+
+@contextmanager
+def adapter(
+    split: Split, kind: Adapter, base: BaseModel, encoder: Encoder, *, seed: int
+) -> Iterator[tuple[Module, Gate | None]]:
+    """The base with an adapter of this kind for as long as the block lasts, and the reply gate where it was judged."""
+    classifier, config = classifier_of(split, System("all rows"), seed=seed), config_for(base)
+    if kind == "none":
+        yield base.model, None
+    elif kind == "full":
+        tuned = fine_tune(classifier, base, encoder, config=config, seed=seed)
+        try:
+            yield tuned.model or base.model, next(gate for gate in tuned.gates if gate.name == "replies")
+        finally:
+            if tuned.model:
+                tuned.model.unload()
+    else:
+        with trained_adapter(classifier, base, replace(config, exemplars=0), seed=seed, label=f"train, {kind}") as model:
+            yield model, None
+
+
+def _generated(
+    systems: Sequence[System], retrievals: Mapping[str, Sequence[Retrieval]], model: Module, base: BaseModel, rows: TrainSet
+) -> dict[str, list[Reply]]:
+    """The generated replies of each system; equal prompts are answered once."""
+    known: dict[PromptKey, Reply] = {}
+    for system in systems:
+        fresh = {key: found for found in retrievals[system.name] if (key := prompt_key(system, found)) not in known}
+        replies = generated_replies([*fresh.values()], model, base, rows, label=system.name, exemplars=system.exemplars)
+        known |= dict(zip(fresh, replies, strict=True))
+    return {system.name: [known[prompt_key(system, found)] for found in retrievals[system.name]] for system in systems}
+
+
+def prompt_key(system: System, found: Retrieval) -> PromptKey:
+    """What a reply depends on for one adapter: the prompt, and the exemplar that replaces a bad draft."""
+    return system.exemplars, found.ticket.id, found.intent, tuple(row.id for row in found.exemplars)
+
+
+def _output(system: System, retrievals: Sequence[Retrieval], replies: Sequence[Reply] | None) -> Output:
+    given = replies or [copy_reply(found) for found in retrievals]
+    kept = given if system.grounded else [as_drafted(reply) for reply in given]
+    return Output(system, tuple(found.intent for found in retrievals), tuple(kept))
+
+
+def as_drafted(reply: Reply) -> Reply:
+    """The reply as the model wrote it, whatever the check found; an empty draft stays replaced, for a reply is never empty."""
+    return replace(reply, text=reply.draft, source="generated") if reply.draft else reply

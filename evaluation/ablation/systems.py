@@ -1,0 +1,64 @@
+"""The program with one part switched off, and the pairs that matter.
+
+Each system differs from its reference in one thing. Parts of the language model show only where replies are generated, so those
+rows stand against the system that always generates, whatever the reply gate of the full system decided.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from retrieval.exemplars import EXEMPLARS
+from retrieval.intent_classifier import ScorerWeights
+
+FULL = "full system"
+GENERATE = "reply gate off: always generate"
+
+Adapter = Literal["none", "full", "no exemplars"]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What is on."""
+
+    name: str
+    reference: str = FULL  # the name of the system that it is compared with
+    weights: ScorerWeights = field(default_factory=ScorerWeights)
+    names: Literal["gate", "always", "never"] = "gate"  # are label names used?
+    rows_share: float = 1.0  # of the train rows, the most representative ones
+    adapter: Adapter = "full"  # none, trained as in a run, or trained on prompts without exemplars
+    exemplars: int = EXEMPLARS  # in the prompts of new tickets
+    replies: Literal["gate", "copied", "generated"] = "gate"
+    grounded: bool = True  # are drafts that fail the check replaced?
+
+
+_GENERATING = System(GENERATE, replies="generated")
+
+
+def _without(scorer: str, name: str) -> System:
+    return System(f"without {name}", weights=replace(ScorerWeights(), **{scorer: 0.0}))
+
+
+def _generating(name: str, **changes: Any) -> System:
+    return replace(_GENERATING, name=name, reference=GENERATE, **changes)
+
+
+RETRIEVAL = (
+    System(FULL),
+    System("without label names", names="never"),
+    System("label-name gate off: names always", names="always"),
+    System("half of the rows, the most representative", rows_share=0.5),
+    _without("ticket_vote", "ticket vote"),
+    _without("regression", "regression"),
+    _without("reply_vote", "reply vote"),
+    _without("bm25", "BM25"),
+    System("ticket vote alone", weights=ScorerWeights(regression=0.0, reply_vote=0.0, bm25=0.0), names="never"),
+    System("retrieval alone: replies copied", replies="copied"),
+)
+GENERATION = (
+    _GENERATING,
+    _generating("without exemplars in the prompt", exemplars=0),
+    _generating("without exemplars in training", adapter="no exemplars"),
+    _generating("without LoRA: base with exemplars", adapter="none"),
+    _generating("LoRA without exemplars anywhere", adapter="no exemplars", exemplars=0),
+    _generating("without the grounding check", grounded=False),
+)

@@ -1,0 +1,1 @@
+"""What the parts are good for and what they cost, on public and on made data."""

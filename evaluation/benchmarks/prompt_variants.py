@@ -1,0 +1,142 @@
+"""python -m evaluation.benchmarks.prompt_variants: which training prompts make the base answer well?
+
+Takes splits (drawn from labelled files, or folders with train.jsonl, val.jsonl and val_labels.jsonl), trains one adapter per
+variant and split, answers the test rows with it, and compares each reply, as drafted and as checked (a draft that fails the
+check is replaced by a stored reply), with the ideal one and with copying the first exemplar. One JSON line per split and
+variant goes to stdout, a table to stderr.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.command import new_parser, print_table, run_command
+from evaluation.generation import FAILURES, generated_replies, trained_adapter
+from evaluation.splits import Split, add_split_options, drawn_splits, given_split
+from finetune.base_model import BaseModel, load_base
+from finetune.base_selection import base_problems
+from finetune.training_data import config_for
+from retrieval.console import say
+from retrieval.encoder import Encoder, SentenceEncoder
+from retrieval.intent_classifier import IntentClassifier, fit_classifier
+from retrieval.label_names import label_names_gate
+from retrieval.prediction import Reply, copy_reply
+from retrieval.retrieve import Retrieval, retrieve
+from retrieval.runtime import configure, deterministic_kernels
+from retrieval.tickets import InputProblems
+
+COPY = "copy"
+VARIANTS: dict[str, dict[str, Any] | None] = {  # what differs from the base's own TrainingConfig; None: no adapter
+    "no LoRA": None,
+    "own reply always": {"own_reply_share": 1.0},
+    "own reply half": {"own_reply_share": 0.5},
+    "own reply never": {"own_reply_share": 0.0},
+    "own reply never, 4 epochs": {"own_reply_share": 0.0, "epochs": 4},
+}
+
+
+Measured = dict[str, Any]  # one variant on one split, as it goes to stdout
+
+
+def answer(
+    classifier: IntentClassifier, found: Sequence[Retrieval], variant: str, base: BaseModel, *, seed: int
+) -> list[Reply]:
+    """The replies of one variant to a split's test rows."""
+    if (changes := VARIANTS[variant]) is None:
+        return generated_replies(found, base.model, base, classifier.train_set, label=variant)
+    with trained_adapter(classifier, base, replace(config_for(base), **changes), seed=seed, label=variant) as model:
+        return generated_replies(found, model, base, classifier.train_set, label=variant)
+
+
+def measure(split: Split, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
+    """Compares replies with the ideal ones."""
+    ideal = encoder.encode([label.ideal_reply for label in split.labels])
+    drafted = encoder.encode([reply.draft or reply.text for reply in replies])
+    checked = encoder.encode([reply.text for reply in replies])
+    pairs = list(zip(split.labels, replies, strict=True))
+    return {
+        "split": split.name,
+        "variant": variant,
+        "drafted": [round(float(c), 4) for c in np.sum(ideal * drafted, axis=1)],  # cosine of each draft to the ideal reply
+        "checked": [round(float(c), 4) for c in np.sum(ideal * checked, axis=1)],  # cosine of what a customer would get
+        "replaced": sum(reply.source == "replaced" for reply in replies),
+        "facts_met": sum(len(label.must_mention) - len(label.missing_facts(reply.text)) for label, reply in pairs),
+        "facts": sum(len(label.must_mention) for label in split.labels),
+        "wrong_facts": sum(len(label.wrong_facts(reply.text)) for label, reply in pairs),
+        "seconds": round(seconds, 1),
+    }
+
+
+def measure_all(splits: Sequence[Split], variants: Sequence[str], base: BaseModel, encoder: Encoder) -> Iterator[Measured]:
+    """Copying and every variant, split by split; all variants of a split share its vectors and its prompts."""
+    for seed, split in enumerate(splits):
+        classifier = fit_classifier(split.train_set, with_names=label_names_gate(split.train_set, seed=0).passed)
+        found = retrieve(classifier, split.tickets, split.vectors)
+        yield measure(split, COPY, [copy_reply(one) for one in found], encoder, 0.0)
+        for variant in variants:
+            began = time.monotonic()
+            replies = answer(classifier, found, variant, base, seed=seed)
+            yield measure(split, variant, replies, encoder, time.monotonic() - began)
+
+
+def table_line(variant: str, measured: Sequence[Measured]) -> dict[str, str]:
+    """A variant over all splits; differences to copying are paired by row."""
+    own, copied = ([found for found in measured if found["variant"] == name] for name in (variant, COPY))
+    drafted, checked = (np.concatenate([found[key] for found in own]) for key in ("drafted", "checked"))
+    gains = checked - np.concatenate([found["checked"] for found in copied])
+    return {
+        "variant": variant,
+        "splits": str(len(own)),
+        "rows": str(len(gains)),
+        "cosine drafted": f"{drafted.mean():.3f}",
+        "cosine checked": f"{checked.mean():.3f}",
+        "minus copy": f"{gains.mean():+.3f} ± {gains.std() / np.sqrt(len(gains)):.3f}",
+        "replaced": str(sum(found["replaced"] for found in own)),
+        "facts": f"{sum(found['facts_met'] for found in own)}/{sum(found['facts'] for found in own)}",
+        "s per split": f"{np.mean([found['seconds'] for found in own]):.0f}",
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the comparison."""
+    parser = new_parser("evaluation.benchmarks.prompt_variants", __doc__)
+    folder_help = "folders with train.jsonl, val.jsonl, val_labels.jsonl"
+    parser.add_argument("--split", type=Path, nargs="+", default=[], metavar="DIR", help=folder_help)
+    add_split_options(parser)
+    parser.add_argument("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto)")
+    only_help = f"of {', '.join(VARIANTS)} (default: all)"
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=only_help)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: run(options), failures=FAILURES)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Reads, measures, prints."""
+    problems = base_problems(options.base_model, Path())
+    problems += [] if options.split or options.folds else ["found neither --split nor --folds, expected one of them or both"]
+    problems += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
+    if problems:
+        raise InputProblems(problems)
+    configure()
+    deterministic_kernels()
+    encoder = SentenceEncoder(None)
+    splits = [given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.split]
+    splits += drawn_splits(options, encoder) if options.folds else []
+    measured: list[Measured] = []
+    for found in measure_all(splits, options.only, load_base(options.base_model), encoder):
+        measured.append(found)
+        say("{split}, {variant}: {seconds:.0f} s, {facts_met} facts".format(**found))
+        print(json.dumps(found), flush=True)
+    print_table([table_line(variant, measured) for variant in (COPY, *options.only)], stderr=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""python -m evaluation.report: a finished run as one HTML page that needs nothing else.
+
+    python -m evaluation.report --weights DIR --results R [--labels L] --output report.html
+
+Reads what the run wrote (`run.json`, `predictions.jsonl`, the train set) and, with labels, scores its predictions. The page
+carries its style, script and pictures and is told to load nothing; whatever a ticket says is escaped by the template.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.command import new_parser, read_or_note, run_command
+from evaluation.report.render import FinishedRun, render
+from evaluation.score.labels import Label, read_labels
+from evaluation.score.results import read_result, result_rows
+from retrieval.encoder import SentenceEncoder
+from retrieval.files import write_text
+from retrieval.run_files import PREDICTIONS, RECORD
+from retrieval.runtime import configure
+from retrieval.tickets import InputProblems, read_rows
+from retrieval.train_set_files import load_settings, load_train_set
+
+FIELDS = ("id", "ticket", "predicted_intent", "prediction", "source")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the page."""
+    parser = new_parser("evaluation.report", __doc__)
+    parser.add_argument("--weights", type=Path, required=True, metavar="DIR", help="weights folder of the run")
+    parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="its result")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels, as for evaluation.score")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page; replaced if it is there")
+    options = parser.parse_args(arguments)
+    return run_command(lambda: write_page(options))
+
+
+def write_page(options: argparse.Namespace) -> int:
+    """Reads, renders, writes."""
+    run, labels = read_input(options)
+    configure()
+    write_text(options.output, render(run, labels, SentenceEncoder(run.settings.encoder)))
+    print(f"the report stands in {options.output}", file=sys.stderr)
+    return 0
+
+
+def read_input(options: argparse.Namespace) -> tuple[FinishedRun, dict[str, Label]]:
+    """The run, and its labels if there are any; raises InputProblems with all that is wrong."""
+    settings, problems = load_settings(options.weights)
+    rows, row_problems = read_rows(options.weights / PREDICTIONS, FIELDS)
+    problems += row_problems
+    result = read_or_note(lambda: read_result(options.results), problems)
+    if result and not row_problems and [*result_rows(result).items()] != [*result_rows({"predictions": rows}).items()]:
+        problems.append(f"{options.results}: found other predictions than in {options.weights}, expected its result")
+    labels = (read_or_note(lambda: read_labels(options.labels), problems) if options.labels else None) or {}
+    if labels and rows and not labels.keys() & {row["id"] for row in rows}:
+        problems.append(f"{options.labels}: found no label for any row of {options.results}")
+    if not options.output.absolute().parent.is_dir() or options.output.is_dir():
+        problems.append(f"--output {options.output}: cannot be a file, expected a name in a folder that exists")
+    if problems:
+        raise InputProblems(problems)
+    record = json.loads((options.weights / RECORD).read_text(encoding="utf-8"))
+    return FinishedRun(load_train_set(options.weights)[0], settings, record, rows), labels
+
+
+if __name__ == "__main__":
+    sys.exit(main())

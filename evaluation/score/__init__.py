@@ -1,0 +1,1 @@
+"""How good are the predictions of a results file?"""

@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.benchmarks import prompt_variants
+from evaluation.benchmarks.prompt_variants import VARIANTS, answer, main, measure, table_line
+from finetune.training_data import config_for
+from retrieval.intent_classifier import fit_classifier
+from retrieval.prediction import Reply
+from retrieval.retrieve import retrieve
+from tests.evaluation.ablation.test_ablation import spy_on_training
+from tests.evaluation.samples import LABEL, tiny_split, use_hash_encoder
+from tests.fakes import ROWS, HashEncoder, base
+from tests.test_run import GOOD, write
+
+
+def test_the_variants_train_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each variant: the kind of model that answers, and for each training example whether it shows the row's own reply."""
+    trained, answering = spy_on_training(monkeypatch), {}
+
+    def replies(found: Any, model: Any, *_: Any, label: str) -> list[Reply]:
+        answering[label] = type(model).__name__
+        return [Reply("x", "generated") for _ in found]
+
+    monkeypatch.setattr(prompt_variants, "generated_replies", replies)
+    tiny, split = base(), tiny_split()
+    classifier = fit_classifier(split.train_set, with_names=True)
+    found = retrieve(classifier, split.tickets, split.vectors)
+    assert all(len(answer(classifier, found, variant, tiny, seed=0)) == len(found) for variant in VARIANTS)
+    assert answering.pop("no LoRA") == "LlamaForCausalLM"
+    assert set(answering.values()) == {"PeftModelForCausalLM"}
+    assert {learning_rate for _, learning_rate in trained} == {config_for(tiny).learning_rate}
+    own = {row.id: row.ideal_reply for row in ROWS}
+    shown = [
+        [own[x.row_id] in tiny.tokenizer.decode(x.ids).partition("\n\nTicket:")[0] for epoch in epochs for x in epoch]
+        for epochs, _ in trained
+    ]
+    always, half, never, longer = shown
+    assert [len(flags) / len(ROWS) for flags in shown] == [2, 2, 2, 4]
+    assert (all(always), any(never), any(longer)) == (True, False, False)
+    assert 0 < sum(half) < len(half)
+
+
+def test_a_draft_and_what_a_customer_gets_are_measured_apart_and_against_copying() -> None:
+    split = tiny_split()
+    ideal = [label.ideal_reply for label in split.labels]
+    copied = measure(split, "copy", [Reply(text, "copied") for text in ideal], HashEncoder(), 0.0)
+    replaced = [Reply(text, "replaced", ("no",), "Nothing of it") for text in ideal]
+    found = measure(split, "x", replaced, HashEncoder(), 3.0)
+    assert found["checked"] == [1.0, 1.0]
+    assert max(found["drafted"]) < 0.5
+    line = table_line("x", [copied, found])
+    assert (line["minus copy"], line["replaced"], line["facts"], line["s per split"]) == ("+0.000 ± 0.000", "2", "0/0", "3")
+
+
+def test_the_command_prints_a_json_line_for_each_variant_and_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_hash_encoder(monkeypatch, prompt_variants.__name__)
+    monkeypatch.setattr(prompt_variants, "load_base", lambda choice: base())
+    monkeypatch.setattr(prompt_variants, "answer", lambda classifier, found, *args, **options: [Reply("No seat.", "generated")])
+    write(tmp_path / "train.jsonl", GOOD, GOOD | {"id": "b", "intent": "api.token"})
+    write(tmp_path / "val.jsonl", {"id": "a", "ticket": "a seat?"})
+    write(tmp_path / "val_labels.jsonl", LABEL)
+    assert main(["--split", str(tmp_path), "--only", "own reply never"]) == 0
+    captured = capsys.readouterr()
+    lines: list[dict[str, Any]] = [json.loads(line) for line in captured.out.splitlines()]
+    assert [line["variant"] for line in lines] == ["copy", "own reply never"]
+    assert [line["facts_met"] for line in lines] == [1, 1]
+    assert "minus copy" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [([], "found neither --split nor --folds"), (["--split", "x", "--base-model", "none"], "--base-model none: found no base")],
+)
+def test_bad_options_are_a_sentence(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(options) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,29 @@
+"""A result and a label, as the commands read them, and a split of a few rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from evaluation.score.labels import Label
+from evaluation.splits import Split, embed_split
+from retrieval.tickets import LabelledTicket, Ticket
+from tests.fakes import ROWS, HashEncoder
+
+LABEL = {"id": "a", "intent": "billing.seat", "ideal_reply": "Guests need no seat.", "must_mention": [["no seat"]]}
+
+
+def result(*rows: tuple[str, str, str], **training: float) -> dict[str, Any]:
+    found = [{"id": i, "prediction": p, "predicted_intent": c, "latency_ms": 1.0, "tokens_used": 0} for i, p, c in rows]
+    return {"training": {"steps": 1, "train_loss": 1.0, "val_loss": 1.0, "wall_clock_s": 5.0} | training, "predictions": found}
+
+
+def tiny_split(rows: Sequence[LabelledTicket] = ROWS) -> Split:
+    tickets = [Ticket("v1", "do guests need seats"), Ticket("v2", "the token leaked")]
+    labels = [Label("v1", ("billing.seat",), ROWS[0].ideal_reply), Label("v2", ("api.token",), ROWS[3].ideal_reply)]
+    return embed_split("tiny", rows, tickets, labels, HashEncoder())
+
+
+def use_hash_encoder(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    """The command of this module embeds by hashing words, without loading a model."""
+    monkeypatch.setattr(f"{module}.SentenceEncoder", lambda source: HashEncoder())
