@@ -1,7 +1,7 @@
 """Train, measure, decide: what fine_tune gives when all is well, and when numbers or time run out."""
 
 from dataclasses import replace
-from math import inf, isfinite, nan
+from math import inf, nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -136,7 +136,6 @@ def test_a_fold_that_diverges_costs_its_own_evidence_and_the_final_adapter_is_th
     assert gate_of(tuned, "LM intent scores").reason == "untested: fewer than two folds were scored"
     assert (tuned.lm_weight, tuned.generates, tuned.timed_out) == (0.0, False, False)
     assert tuned.losses is None, "the two losses would be those of different rows"
-    assert all(map(isfinite, tuned.losses))
 
 
 def test_a_fold_that_diverges_late_costs_its_own_evidence_too(monkeypatch: Patch) -> None:
