@@ -6,7 +6,7 @@ Reads, embeds and indexes, fine-tunes, answers, writes: this file calls the stag
 modules it calls. Heavy imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
 Exit status: 0 done; 1 a model that was named cannot be loaded, or a file cannot be written; 2 something is wrong with the
-input, all of it reported at once.
+input, all of it reported at once; 130 stopped by Ctrl-C.
 """
 
 import sys
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _failed(1, f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
     except KeyboardInterrupt:
-        return _failed(130, "stopped; no result was written")
+        return _failed(130, "stopped")
     return 0
 
 

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from finetune.base_selection import EMBEDDED, BaseCandidate, Precision, candidates
-from finetune.memory import OutOfMemory, free_gib, free_gpu_gib, memory_guard
+from finetune.memory import free_gib, free_gpu_gib
 from retrieval.encoder import ModelUnavailable, load_or_explain
 from retrieval.files import folder_sha256, sha256
 from retrieval.model_files import download
@@ -39,7 +39,7 @@ from retrieval.model_files import download
 EMBEDDED_NAME = "SmolLM2-135M-Instruct (embedded)"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-LARGE = 1_000_000_000  # parameters; smaller bases train with another learning rate and other prompts
+LARGE_PARAMETERS = 1_000_000_000  # parameters; smaller bases train with another learning rate and other prompts
 CPU_MAX_LENGTH = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
 GPU_MAX_LENGTH = 2048
 BYTES_PER_PARAMETER: dict[Precision, float] = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.7}
@@ -62,7 +62,7 @@ class BaseModel:
     @property
     def large(self) -> bool:
         """Whether it trains like a 7B rather than like the 135M."""
-        return self.parameters >= LARGE
+        return self.parameters >= LARGE_PARAMETERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,7 @@ def load_base(choice: str) -> BaseModel:
     """Loads the first candidate for `choice` on this machine, without a fallback.
 
     Raises:
-        ModelUnavailable: it cannot be loaded here; one sentence says why.
-        OutOfMemory: memory ran out while loading.
+        ModelUnavailable: it cannot be loaded here, also for want of memory; one sentence says why.
     """
     return load_candidate(candidates(choice, free_gpu_gib())[0])
 
@@ -94,22 +93,9 @@ def load_candidate(candidate: BaseCandidate, *, deadline: float = inf) -> BaseMo
         deadline: `time.monotonic()` by which a download must be done.
 
     Raises:
-        ModelUnavailable: it cannot be loaded here; one sentence says why.
-        OutOfMemory: memory ran out while loading.
+        ModelUnavailable: it cannot be loaded here, also for want of memory; one sentence says why.
     """
-    found = load_or_explain(f"the base model {candidate.label}", lambda: _load_or_short(candidate, deadline))
-    if isinstance(found, OutOfMemory):
-        raise found
-    return found
-
-
-def _load_or_short(candidate: BaseCandidate, deadline: float) -> BaseModel | OutOfMemory:
-    """The base, or the error that memory ran out, which is not the checkpoint's fault."""
-    try:
-        with memory_guard(f"the base model {candidate.label}"):
-            return _load(candidate, deadline)
-    except OutOfMemory as error:
-        return error
+    return load_or_explain(f"the base model {candidate.label}", lambda: _load(candidate, deadline))
 
 
 def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
@@ -117,7 +103,7 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
         raise ModelUnavailable(f"{candidate.label} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
     checkpoint = _find(candidate, deadline)
     count = parameter_count(checkpoint.folder)
-    precision = candidate.precision or ("bf16" if count >= LARGE and cpu_has_bf16() else "fp32")
+    precision = candidate.precision or ("bf16" if count >= LARGE_PARAMETERS and cpu_has_bf16() else "fp32")
     check_memory(checkpoint.name, count, precision)
     return _read(checkpoint, precision)
 
@@ -125,7 +111,7 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
 def _find(candidate: BaseCandidate, deadline: float) -> _Checkpoint:
     """The candidate's checkpoint: downloaded, converted, or where it lies."""
     path = embedded_file() if candidate.source == EMBEDDED else Path(candidate.source)
-    if path.suffix == ".gguf":
+    if path.suffix == ".gguf" and path.is_file():
         digest = sha256(path)
         if candidate.source == EMBEDDED and digest != EMBEDDED_SHA256:
             raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
@@ -241,7 +227,7 @@ def _read(checkpoint: _Checkpoint, precision: Precision) -> BaseModel:
     if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelUnavailable(f"the base model {checkpoint.name} lacks weights: {', '.join(missing[:3])}")
     model.eval().requires_grad_(False)
-    # Of the checkpoint's own habits (sampling, penalties) only the end tokens count here.
+    # Of the checkpoint's own settings (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     return BaseModel(
         name=checkpoint.name,

@@ -19,7 +19,7 @@ from retrieval.files import lookup_problem
 
 Precision = Literal["fp32", "bf16", "nf4"]
 
-EMBEDDED = "embedded"
+EMBEDDED = "the embedded SmolLM2-135M-Instruct"  # no path and no hub id
 FULL_GIB, QUANTISED_GIB = 22.0, 8.0
 EXPECTED = "expected auto, none, ORG/NAME[@REVISION], a checkpoint folder or a .gguf file"
 
@@ -38,8 +38,8 @@ class BaseCandidate:
         return f"{self.source} in {self.precision}" if self.precision else self.source
 
 
-LARGE = ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
-SMALL = ("Qwen/Qwen2.5-1.5B-Instruct", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306")
+QWEN_7B = ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
+QWEN_1_5B = ("Qwen/Qwen2.5-1.5B-Instruct", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306")
 
 
 def candidates(choice: str, free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
@@ -60,10 +60,10 @@ def _automatic(free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
     embedded = BaseCandidate(EMBEDDED, None, "fp32")  # small enough for fp32 anywhere, and then nearly the same anywhere
     if free_gpu_gib is None:
         return (embedded,)
-    found: tuple[BaseCandidate, ...] = (BaseCandidate(*SMALL, "bf16"), embedded)
+    found: tuple[BaseCandidate, ...] = (BaseCandidate(*QWEN_1_5B, "bf16"), embedded)
     if free_gpu_gib >= QUANTISED_GIB:
-        found = (BaseCandidate(*LARGE, "nf4"), *found)
-    return (BaseCandidate(*LARGE, "bf16"), *found) if free_gpu_gib >= FULL_GIB else found
+        found = (BaseCandidate(*QWEN_7B, "nf4"), *found)
+    return (BaseCandidate(*QWEN_7B, "bf16"), *found) if free_gpu_gib >= FULL_GIB else found
 
 
 def base_problems(choice: str, weights: Path) -> list[str]:

@@ -4,6 +4,7 @@ When a process dies, its connections close, and the next exchange of the others 
 come or does not answer is waited for until the timeout.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ def start_processes(*, timeout_s: float) -> Processes:
     # accelerate would change the number of threads on a CPU, and connects nobody on a GPU, where these variables are not set
     with patch_environment(omp_num_threads=torch.get_num_threads(), local_rank=os.environ.get("LOCAL_RANK", "0")):
         state = _exchange(lambda: PartialState(cpu=not cuda, backend=backend, timeout=timedelta(seconds=timeout_s)))
+    atexit.register(state.destroy_process_group)  # else a thread of gloo may abort the process while it ends
     return Processes(state.process_index, state.num_processes, state.local_process_index)
 
 

@@ -1,9 +1,9 @@
 """Evidence from rows that an adapter has not seen.
 
 The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
-other: completion loss with prompts that hide the row's own reply, LM intent scores, replies with the prompts of answering. The
-reply that is judged is the one a customer would get: generated, checked, replaced by a stored one where the check fails. A fold
-whose training diverges or runs out of memory costs its own evidence and nothing else.
+other: completion loss with prompts that hide the row's own reply, LM intent scores, replies with the prompts of answering. Only
+replies that pass the check are compared with copies, for a replaced one is a copy. A fold whose training diverges or runs out
+of memory costs its own evidence and nothing else.
 """
 
 import time
@@ -52,7 +52,7 @@ class Setup:
 class Evidence:
     """What was measured on rows that the adapter had not seen."""
 
-    losses: Mapping[str, float]  # by row id, completion loss, nats a token
+    losses: Mapping[str, float]  # by row id, completion loss, nats per token
     retrievals: tuple[Retrieval, ...]  # the judged rows as new tickets
     replies: Mapping[str, Reply]  # by row id, what a customer would have got
     lm_scores: Mapping[str, Mapping[str, float]]  # by row id, the LM scores of its candidate intents
@@ -108,12 +108,19 @@ def _train_without(
     data = make_training_data(rest, out_of_fold_log_probabilities(rest), setup.writer, setup.config, seed=setup.seed)
     if not data.epochs[0]:
         raise NoAdapter("no row is short enough to learn from")
-    rate, processes = setup.config.learning_rate, setup.processes
-    options = {"seed": setup.seed, "deadline": deadline, "label": label, "processes": processes, "plans": plans}
-    run = train(model, data.epochs, learning_rate=rate, **options)  # type: ignore[arg-type]
+    run = train(
+        model,
+        data.epochs,
+        learning_rate=setup.config.learning_rate,
+        seed=setup.seed,
+        deadline=deadline,
+        label=label,
+        processes=setup.processes,
+        plans=plans,
+    )
     if run.diverged:
         raise NoAdapter(f"training diverged ({run.diverged})")
-    if not run.finished or processes.any(time.monotonic() > deadline):
+    if not run.finished or setup.processes.any(time.monotonic() > deadline):
         raise NoAdapter("the time budget ended the training", timed_out=True)
     return run
 
@@ -128,8 +135,15 @@ def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evi
     lm_scores = scorer.score(intent_questions(setup.classifier, tickets, near, log_p[out]))
     judged = rows_with_siblings(setup.classifier, out)
     retrievals = retrieve_train_rows(setup.classifier, judged, log_p[judged])
-    options = {"max_new_tokens": setup.max_new_tokens, "deadline": deadline, "processes": processes}
-    written = write_replies(retrievals, model, setup.base, setup.writer, **options)  # type: ignore[arg-type]
+    written = write_replies(
+        retrievals,
+        model,
+        setup.base,
+        setup.writer,
+        max_new_tokens=setup.max_new_tokens,
+        deadline=deadline,
+        processes=processes,
+    )
     timed_out, retries = scorer.timed_out or not written.complete, scorer.memory_retries + written.memory_retries
     return Evidence(losses, retrievals, written.replies, lm_scores, timed_out, (), retries)
 

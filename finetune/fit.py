@@ -57,7 +57,7 @@ class FineTuned:
     writer: PromptWriter  # of its prompts
     max_new_tokens: int  # most tokens of a reply
     run: TrainingRun | None  # of the final adapter
-    # mean completion loss at the scale in use, nats a token, prompts without the row's own reply: on the train rows, and out-
+    # mean completion loss at the scale in use, nats per token, prompts without the row's own reply: on the train rows, and out-
     # of-fold; None where one of them could not be measured
     losses: tuple[float, float] | None
     scale: float  # of the adapter
@@ -136,7 +136,7 @@ def training_rows(classifier: IntentClassifier, base: BaseModel) -> Rows:
 
 def _data_warnings(data: TrainingData, used: int, rows: int) -> list[str]:
     long = ", ".join(quoted(row_id) for row_id in data.too_long)
-    found = [f"rows too long to learn from: {long}"] if long else []
+    found = [f"rows that cannot be written as a prompt, so not learned from: {long}"] if long else []
     return [*found, f"the adapter learns from {used} of {rows} rows, retrieval from all"] if used < rows else found
 
 
@@ -146,19 +146,27 @@ def _final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[P
     with memory_guard("the adapter", setup.processes):
         model = attach(setup.base, seed=setup.seed)
     try:
-        options = {"seed": setup.seed, "deadline": deadline, "label": "train the adapter", "processes": setup.processes}
-        return model, train(model, data.epochs, learning_rate=setup.config.learning_rate, **options)  # type: ignore[arg-type]
+        run = train(
+            model,
+            data.epochs,
+            learning_rate=setup.config.learning_rate,
+            seed=setup.seed,
+            deadline=deadline,
+            label="train the adapter",
+            processes=setup.processes,
+        )
     except BaseException:
         model.unload()
         raise
+    return model, run
 
 
 def _without_adapter(setup: Setup, error: NoAdapter, warnings: list[str]) -> FineTuned:
     reason = f"no adapter: {error}"
     gates = (lm_scores_gate_untested(reason)[1], reply_gate_untested(reason))
     warnings = [*warnings, f"no adapter was kept: {error}"]
-    options = {"gates": gates, "warnings": tuple(warnings), "timed_out": error.timed_out}
-    return FineTuned(None, setup.writer, setup.max_new_tokens, None, None, 0.0, 0.0, False, **options)  # type: ignore[arg-type]
+    texts = tuple(warnings)
+    return FineTuned(None, setup.writer, setup.max_new_tokens, None, None, 0.0, 0.0, False, gates, texts, error.timed_out)
 
 
 def _judged(
@@ -179,7 +187,7 @@ def _judged(
     if run.memory_retries:
         warnings.append(f"memory ran out while training: the adapter was trained with {run.plan}")
     if measuring := evidence.memory_retries + short + ("memory" in untested):
-        warnings.append(f"memory ran out while measuring (counted: {measuring})")
+        warnings.append(f"memory ran out while measuring, {measuring} times: what is missing is named at its gate")
     return FineTuned(
         model=model,
         writer=setup.writer,

@@ -19,12 +19,12 @@ REPLY_MARGIN = -0.02  # of cosine to the ideal reply that generating may cost ag
 REPLY_STANDARD = f"generate if the 10 % bootstrap quantile of the paired gain is above {REPLY_MARGIN}"
 REPLY_STATISTIC = "mean gain in cosine to the ideal reply, generated minus copied"
 SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
-MAX_LOSS_INCREASE = 0.05  # nats a token on general text
-SCALE_STANDARD = f"the first scale of 1 and .5 with a mean loss increase of at most {MAX_LOSS_INCREASE} nat a token, else 0"
-SCALE_STATISTIC = "mean increase of the loss on general text, nats a token"
+MAX_LOSS_INCREASE = 0.05  # nats per token on general text
+SCALE_STANDARD = f"the first scale of 1 and .5 with a mean loss increase of at most {MAX_LOSS_INCREASE} nat per token, else 0"
+SCALE_STATISTIC = "mean increase of the loss on general text, nats per token"
 LM_WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 LM_STANDARD = "use the best weight if the 10 % bootstrap quantile of the paired gain is above 0"
-LM_STATISTIC = "mean fall of the cross-entropy of the right intent, nats a ticket"
+LM_STATISTIC = "mean fall of the cross-entropy of the right intent, nats per ticket"
 
 
 def reply_gate(gains: Sequence[float], *, seed: int) -> Gate:
@@ -55,7 +55,7 @@ def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]
 
     Args:
         increases: for each scale that was tried, the increase of the loss over the base on each plain sentence and on each
-            paraphrased ticket, nats a token.
+            paraphrased ticket, nats per token.
         seed: of the bootstrap.
 
     Returns:
@@ -90,7 +90,7 @@ def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]
 def scale_gate_untested(reason: str) -> tuple[float, Gate]:
     """The adapter is saved as it was trained; then no gate lets it answer."""
     why = f"untested: {reason}; saved as trained, and not used for answers"
-    return 1.0, Gate("adapter scale", False, "scale 1", SCALE_STANDARD, SCALE_STATISTIC, None, 0, None, why)
+    return 1.0, Gate("adapter scale", False, "scale 1, unused", SCALE_STANDARD, SCALE_STATISTIC, None, 0, None, why)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -135,7 +135,7 @@ def lm_scores_gate(
         value=float(gain.mean()),
         n=len(gain),
         interval=(low, high),
-        reason=f"cross-entropy falls by {gain.mean():+.3f} nats a ticket, lower bound {low:+.3f}",
+        reason=f"cross-entropy falls by {gain.mean():+.3f} nats per ticket, lower bound {low:+.3f}",
         figures={f"cross-entropy at weight {w:g}": float(loss.mean()) for w, loss in losses.items()},
     )
     return (best if passed else 0.0), gate

@@ -30,7 +30,8 @@ from retrieval.runtime import deterministic_kernels
 
 # Shares of the time budget at which a stage is ended.
 LOADING, TRAINING, EVIDENCE, WRITING = 0.4, 0.6, 0.8, 0.95
-COMPLETION_LOSS = "completion loss, nats a token, prompts without the row's own reply: train rows, out-of-fold"
+MIN_EXCHANGE_S = 600.0  # that another process may take to answer
+COMPLETION_LOSS = "completion loss, nats per token, prompts without the row's own reply: train rows, out-of-fold"
 
 
 @dataclass(slots=True)
@@ -70,8 +71,15 @@ class LanguageModel:
         """Checked replies in the order of the tickets, None where the reply gate says copy."""
         if self.base is None or self.tuned is None or self.tuned.model is None or not self.tuned.generates:
             return None
-        options = {"max_new_tokens": self.tuned.max_new_tokens, "deadline": self.deadline, "processes": self.processes}
-        written = write_replies(retrievals, self.tuned.model, self.base, self.tuned.writer, **options)  # type: ignore[arg-type]
+        written = write_replies(
+            retrievals,
+            self.tuned.model,
+            self.base,
+            self.tuned.writer,
+            max_new_tokens=self.tuned.max_new_tokens,
+            deadline=self.deadline,
+            processes=self.processes,
+        )
         self.cut_short += written.limits
         return [written.replies[retrieval.ticket.id] for retrieval in retrievals]
 
@@ -80,7 +88,7 @@ class LanguageModel:
         timed_out = ("the time budget cut the training or its measuring short",) if self.tuned and self.tuned.timed_out else ()
         short = ("memory ran out while loading or fine-tuning",) if self.out_of_memory else ()
         found = (*timed_out, *short, *self.cut_short)
-        return (*found, "a second run may answer otherwise: the time budget, or memory, decided") if found else ()
+        return (*found, "a second run may answer otherwise: it was limited by time or memory") if found else ()
 
     def record(self) -> dict[str, Any]:
         """What run.json says about it: the base, where the same weights are, and how it was fine-tuned."""
@@ -110,16 +118,12 @@ def fit_language_model(settings: Settings, classifier: IntentClassifier, encoder
         WorkerLost: another process of the run is gone.
     """
     deterministic_kernels()
-    processes = start_processes(timeout_s=settings.time_budget_s)
-    deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, TRAINING, EVIDENCE)))
-    answering, reasons, short = settings.deadline(WRITING), list[str](), False
+    # A short time budget does not make the other processes answer faster.
+    processes = start_processes(timeout_s=max(MIN_EXCHANGE_S, settings.time_budget_s))
+    reasons, short = list[str](), False
     for candidate in candidates(settings.base_model, _least_free_gib(processes)):
         try:
-            base = _load_everywhere(candidate, deadlines.loading, processes)
-            say(f"fine-tune {base.name} ({base.precision}): train the adapter, then measure it on two folds")
-            options = {"config": config_for(base), "seed": settings.seed, "deadlines": deadlines, "processes": processes}
-            tuned = fine_tune(classifier, base, encoder, **options)  # type: ignore[arg-type]
-            return LanguageModel(base, tuned, tuple(reasons), short or tuned.memory_retries > 0, processes, answering)
+            return _fit_candidate(candidate, settings, classifier, encoder, processes=processes, reasons=reasons, short=short)
         except ModelUnavailable as error:
             reasons.append(str(error))
         except OutOfMemory as error:
@@ -128,7 +132,33 @@ def fit_language_model(settings: Settings, classifier: IntentClassifier, encoder
         release()  # only here: inside of the except block the error still holds the model
     if settings.base_model != "auto" and not short:
         raise ModelUnavailable("; ".join(reasons))
-    return LanguageModel(None, None, (*reasons[:-1], f"retrieval alone: {reasons[-1]}"), short, processes, answering)
+    reasons[-1] = f"retrieval alone: {reasons[-1]}"
+    return LanguageModel(None, None, tuple(reasons), short, processes, settings.deadline(WRITING))
+
+
+def _fit_candidate(
+    candidate: BaseCandidate,
+    settings: Settings,
+    classifier: IntentClassifier,
+    encoder: Encoder,
+    *,
+    processes: Processes,
+    reasons: Sequence[str],
+    short: bool,
+) -> LanguageModel:
+    """Loads and fine-tunes one candidate; a function of its own, so that nothing holds a base that is given up.
+
+    Raises:
+        ModelUnavailable: it cannot be loaded in one of the processes.
+        OutOfMemory: it cannot be trained here.
+    """
+    deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, TRAINING, EVIDENCE)))
+    base = _load_everywhere(candidate, deadlines.loading, processes)
+    say(f"fine-tune {base.name} ({base.precision}): train the adapter, then measure it on two folds")
+    config, seed = config_for(base), settings.seed
+    tuned = fine_tune(classifier, base, encoder, config=config, seed=seed, deadlines=deadlines, processes=processes)
+    short = short or tuned.memory_retries > 0
+    return LanguageModel(base, tuned, tuple(reasons), short, processes, settings.deadline(WRITING))
 
 
 def _least_free_gib(processes: Processes) -> float | None:
@@ -142,20 +172,15 @@ def _load_everywhere(candidate: BaseCandidate, deadline: float, processes: Proce
 
     Raises:
         ModelUnavailable: one of the processes could not load it.
-        OutOfMemory: memory ran out in one of them.
     """
-    base, problem, short = None, "", False
+    base, problem = None, ""
     for turn in (True, False):
         if (processes.local_index == 0) == turn and not problem:
             try:
                 base = load_candidate(candidate, deadline=deadline)
             except ModelUnavailable as error:
                 problem = str(error)
-            except OutOfMemory as error:
-                problem, short = str(error), True
         problem = next(filter(None, processes.gather(problem)), "")
-    if processes.any(short):
-        raise OutOfMemory(problem)
     if base is None or problem:
         raise ModelUnavailable(problem)
     return base

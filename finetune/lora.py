@@ -23,6 +23,7 @@ from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.memory import memory_guard
 from retrieval.files import use_default_permissions, write_json
+from retrieval.run_files import ADAPTER_FILES
 
 LORA_R = 16
 LORA_ALPHA = 32
@@ -93,6 +94,7 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: floa
         config["lora_alpha"] = round(LORA_ALPHA * scale)
         config["target_modules"] = sorted(config["target_modules"])
         write_json(made / CONFIG, dict(sorted(config.items())))
-        for path in sorted(path for path in made.iterdir() if path.name != "README.md"):  # PEFT's empty model card
-            (folder / path.name).write_bytes(path.read_bytes())
-            use_default_permissions(folder / path.name)
+        for file in ADAPTER_FILES:  # not PEFT's empty model card, nor a tokenizer's folder of further templates
+            if (made / file).is_file():
+                (folder / file).write_bytes((made / file).read_bytes())
+                use_default_permissions(folder / file)

@@ -40,7 +40,7 @@ class WrittenReplies:
 
 
 def max_reply_tokens(writer: PromptWriter, rows: Sequence[LabelledTicket]) -> int:
-    """Tokens that a reply may take: a quarter more than the longest stored reply, at most half of the base's `max_length`."""
+    """Tokens that a reply may take: a quarter more than the longest stored one, within the limits of this file and the base."""
     longest = max(writer.completion_length(row.ideal_reply) for row in rows)
     return min(int(REPLY_LENGTH_FACTOR * longest), MAX_REPLY_TOKENS, writer.max_length // 2)
 
@@ -66,7 +66,7 @@ def write_replies(
         writer: the one that wrote the training prompts.
         max_new_tokens: most tokens of a reply.
         exemplars: at most so many stand in the prompt; the first of all is what replaces a bad draft.
-        deadline: `time.monotonic()` after which no further batch is begun.
+        deadline: `time.monotonic()` at which writing stops.
         label: for the progress bar.
         processes: that share the tickets.
     """

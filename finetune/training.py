@@ -1,8 +1,8 @@
 """The short LoRA run: AdamW, a short warm-up, cosine decay, the loss on the completion only, averaged over a batch's tokens.
 
 The loss of a batch is the mean over its supervised tokens, whatever the micro-batch and however many processes share its rows;
-so neither changes what is learned, up to float noise. The batch with the longest row comes first: memory runs out at once or
-not at all.
+so neither changes what is learned, up to float noise. The batch with the longest row comes first: if memory runs out, it
+usually does at once.
 
 The same seed gives the same adapter, byte for byte, on one machine: the order of rows comes from the seed and the number of
 steps from the rows. A run that reaches the deadline ends early and says so. A loss or a weight that is not finite ends it, too:
@@ -33,7 +33,7 @@ class TrainingRun:
     """What a LoRA run did."""
 
     steps: int  # optimiser steps that are in the adapter
-    losses: tuple[float, ...]  # completion loss of each batch before its step, nats a token
+    losses: tuple[float, ...]  # completion loss of each batch before its step, nats per token
     finished: bool  # False if it reached the deadline
     diverged: str  # what was not finite and when; empty if nothing was
     plan: MemoryPlan  # the memory plan that fitted
@@ -175,7 +175,7 @@ class _Gradients:
         return self._plans[0]
 
     def of(self, batch: Sequence[Example]) -> float:
-        """Leaves the gradients of a batch in the weights; returns its loss, nats a supervised token.
+        """Leaves the gradients of a batch in the weights; returns its loss, nats per supervised token.
 
         Raises:
             OutOfMemory: no plan fits.
@@ -244,7 +244,7 @@ def _padding(batch: Sequence[Example], width: int, device: torch.device) -> dict
 
 
 def completion_losses(model: torch.nn.Module, examples: Iterable[Example]) -> list[float]:
-    """The completion loss of each row, nats a token, without gradients.
+    """The completion loss of each row, nats per token, without gradients.
 
     Raises:
         OutOfMemory: a row does not fit.

@@ -1,1 +1,1 @@
-"""Everything that needs no language model: tickets, vectors, intent_scores, exemplars."""
+"""Everything that needs no language model: tickets, vectors, intents, exemplars, the files of a run."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from retrieval.console import STARTED
 
+MAX_SECONDS = 1e8  # three years
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -66,6 +68,6 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"found {text}, expected a number of seconds above 0")
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of seconds above 0, at most {MAX_SECONDS:.0f}")
     return seconds

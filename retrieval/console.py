@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeVar
 
+import psutil
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,7 +22,7 @@ from retrieval.tickets import printable
 if TYPE_CHECKING:
     from retrieval.prediction import Prediction
 
-STARTED = time.monotonic()  # this module is imported first of all
+STARTED: float = time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
 CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, quiet=PROCESS_INDEX > 0)
 TELL_EVERY_S = 20.0
 UNSURE = 0.5

@@ -9,7 +9,7 @@ from retrieval.train_set import Rows, TrainSet, representative_rows
 
 LEAVE_ONE_OUT = 60  # rows; beyond, `FOLDS`
 FOLDS = 10
-INTENT_LOSS = "cross-entropy of the right intent, nats a ticket: train rows, out-of-fold"
+INTENT_LOSS = "cross-entropy of the right intent, nats per ticket: train rows, out-of-fold"
 
 
 def folds(train_set: TrainSet, *, count: int) -> Rows:
@@ -40,7 +40,7 @@ def refit(classifier: IntentClassifier, train_set: TrainSet) -> IntentClassifier
 
 
 def intent_losses(classifier: IntentClassifier, *, at_most: int = 1000) -> tuple[float, float]:
-    """Mean cross-entropy of the right intent in nats a ticket: on the rows, and out-of-fold.
+    """Mean cross-entropy of the right intent in nats per ticket: on the rows, and out-of-fold.
 
     Beyond `at_most` rows, of so many representative ones: the classifier is fitted anew for every fold.
     """

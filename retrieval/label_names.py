@@ -18,7 +18,7 @@ from retrieval.train_set import TrainSet
 
 PERMUTATIONS = 500
 P_VALUE = 0.05
-STANDARD = f"used at a permutation p of at most {P_VALUE}"
+STANDARD = f"used at a permutation p of at most {P_VALUE}; with two or three intents, if no permutation is as good"
 
 
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
@@ -45,7 +45,7 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
         value=p_value,
         n=len(train_set.rows),
         interval=None,
-        reason=f"rows lie near their own intent's name: p = {p_value:.3f} over {len(others)} permutations",
+        reason=f"similarity of rows and their own intent's name: p = {p_value:.3f} over {len(others)} permutations",
         figures={"mean cosine of a row with its own name": own},
     )
 
@@ -55,7 +55,7 @@ def _mean_cosine(cosines: NDArray[np.float32], train_set: TrainSet, order: NDArr
 
 
 def _permutations(count: int, *, seed: int) -> list[NDArray[np.int64]]:
-    """Permutations of so many names without the identity."""
+    """Permutations of so many names: all but the identity, or random ones."""
     if factorial(min(count, 6)) <= PERMUTATIONS:
         return [np.array(order) for order in permutations(range(count))][1:]
     generator = np.random.default_rng(seed)

@@ -8,7 +8,6 @@ Distances between groups mean little.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import cycle
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -65,10 +64,8 @@ def draw_map(train_set: TrainSet, tickets: Sequence[MapPoint], target: Path | Bi
     for ticket, point in zip(tickets, fresh, strict=True):
         axes.scatter(*point, s=44, color=looks[ticket.intent][0], marker="x", linewidths=2, zorder=4)
     _name_things(axes, train_set, tickets, rows, fresh)
-    drawn = BytesIO()
     undated = {"Date": None} if file_format == "svg" else None  # the same rows give the same bytes
-    figure.savefig(drawn, format=file_format, dpi=110, bbox_inches="tight", metadata=undated)
-    _put(drawn.getvalue(), target)
+    figure.savefig(target, format=file_format, dpi=110, bbox_inches="tight", metadata=undated)
 
 
 def plane(vectors: Vectors) -> Points:
@@ -134,10 +131,3 @@ def _name_things(axes: Any, train_set: TrainSet, tickets: Sequence[MapPoint], ro
         return
     for ticket, point, lift in zip(tickets, fresh, cycle((6, -12)), strict=False):
         axes.annotate(ticket.id, point, xytext=(6, lift), textcoords="offset points", fontsize=8, parse_math=False)
-
-
-def _put(content: bytes, target: Path | BinaryIO) -> None:
-    if isinstance(target, Path):
-        target.write_bytes(content)
-    else:
-        target.write(content)

@@ -1,4 +1,4 @@
-"""The files and folders of a run, checked before a model is loaded: a run must not fail at its last step, nor eat its input."""
+"""The paths of a run, checked before a model is loaded: a run must not fail at its last step, nor overwrite its input."""
 
 import os
 from pathlib import Path
@@ -37,12 +37,12 @@ def _folder_problems(folder: Path) -> list[str]:
 
 
 def _output_problems(output: Path, weights: Path) -> list[str]:
-    parent = output.absolute().parent
+    parent = output.resolve().parent  # the result is written through a link
     if output.exists() and not output.is_file():
         return [f"--output {output}: found a {'folder' if output.is_dir() else 'device or a pipe'}, expected a file"]
     if output.resolve() in (weights.resolve(), *weights.resolve().parents):
         return [f"--output {output}: --weights {weights} makes a folder of it, expected another name"]
-    if parent.resolve() == weights.resolve():  # it will be there
+    if parent == weights.resolve():  # it will be there
         return []
     if not parent.is_dir():
         return [f"--output {output}: found no folder {output.parent}, expected one that exists"]

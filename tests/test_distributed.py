@@ -36,9 +36,9 @@ if processes.index == 0:
 """
 
 DIES = """
-import os, sys, run, finetune.lora
+import os, sys, run, finetune.training
 if os.environ["RANK"] == "1":
-    finetune.lora.torch.nn.utils.clip_grad_norm_ = lambda *_: os._exit(9)  # in the middle of training
+    finetune.training.torch.nn.utils.clip_grad_norm_ = lambda *_: os._exit(9)  # in the middle of training
 sys.exit(run.main())
 """
 

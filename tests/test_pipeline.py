@@ -115,7 +115,7 @@ def test_lm_scores_with_a_weight_choose_the_intents_of_new_tickets(
 def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_tested(
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "LARGE", 1000)
+    monkeypatch.setattr(base_model, "LARGE_PARAMETERS", 1000)
     monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: True)
     configs: list[TrainingConfig] = []
     plain = language_model.fine_tune

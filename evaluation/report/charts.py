@@ -31,7 +31,7 @@ def loss_chart(losses: Sequence[float], out_of_fold: float | None) -> str:
             axes.axhline(out_of_fold, color=SECOND, linewidth=1.6, linestyle="--", label=f"out-of-fold: {out_of_fold:.2f}")
         axes.legend(frameon=False, fontsize=8)
 
-    return _chart(draw, "step", "nats a token")
+    return _chart(draw, "step", "nats per token")
 
 
 def confidence_chart(confidence: Sequence[float], *, unsure: float) -> str:

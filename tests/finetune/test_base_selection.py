@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.base_selection import EMBEDDED, LARGE, SMALL, BaseCandidate, base_problems, candidates
+from finetune.base_selection import EMBEDDED, QWEN_1_5B, QWEN_7B, BaseCandidate, base_problems, candidates
 from tests.fakes import save_base
 
 
@@ -10,10 +10,10 @@ from tests.fakes import save_base
     ("free_gib", "expected"),
     [
         (None, [(EMBEDDED, "fp32")]),
-        (7.9, [(SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
-        (8.0, [(LARGE[0], "nf4"), (SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
-        (21.9, [(LARGE[0], "nf4"), (SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
-        (22.0, [(LARGE[0], "bf16"), (LARGE[0], "nf4"), (SMALL[0], "bf16"), (EMBEDDED, "fp32")]),
+        (7.9, [(QWEN_1_5B[0], "bf16"), (EMBEDDED, "fp32")]),
+        (8.0, [(QWEN_7B[0], "nf4"), (QWEN_1_5B[0], "bf16"), (EMBEDDED, "fp32")]),
+        (21.9, [(QWEN_7B[0], "nf4"), (QWEN_1_5B[0], "bf16"), (EMBEDDED, "fp32")]),
+        (22.0, [(QWEN_7B[0], "bf16"), (QWEN_7B[0], "nf4"), (QWEN_1_5B[0], "bf16"), (EMBEDDED, "fp32")]),
     ],
 )
 def test_free_memory_decides_which_candidate_is_first(free_gib: float | None, expected: list[tuple[str, str]]) -> None:

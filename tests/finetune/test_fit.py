@@ -162,7 +162,7 @@ def test_no_row_short_enough_means_no_adapter_and_copies() -> None:
     tiny = base(max_length=700)
     tuned = fine_tune_few(tiny, rows=tuple(replace(row, ideal_reply="z" * 900) for row in FEW))
     assert (tuned.model, tuned.run, tuned.generates) == (None, None, False)
-    assert tuned.warnings[0].startswith("rows too long to learn from: ")
+    assert tuned.warnings[0].startswith("rows that cannot be written as a prompt, so not learned from: ")
     assert "no adapter was kept: no row is short enough to learn from" in tuned.warnings
     assert not any(isinstance(module, LoraLayer) for module in tiny.model.modules())
 

@@ -150,7 +150,7 @@ def every_gate() -> list[Gate]:
 
 def test_every_record_names_its_standard_and_its_statistic_with_the_unit() -> None:
     standards = {"replies": REPLY_STANDARD, "LM intent scores": LM_STANDARD, "adapter scale": SCALE_STANDARD}
-    units = {"replies": "cosine", "LM intent scores": "nats a ticket", "adapter scale": "nats a token"}
+    units = {"replies": "cosine", "LM intent scores": "nats per ticket", "adapter scale": "nats per token"}
     for gate in every_gate():
         assert gate.standard == standards[gate.name]
         assert units[gate.name] in gate.statistic

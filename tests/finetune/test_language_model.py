@@ -11,7 +11,7 @@ import pytest
 
 from finetune import language_model, lora
 from finetune.base_model import BaseModel
-from finetune.base_selection import LARGE, SMALL, BaseCandidate, candidates
+from finetune.base_selection import QWEN_1_5B, QWEN_7B, BaseCandidate, candidates
 from finetune.distributed import SINGLE_PROCESS
 from finetune.fit import FineTuned
 from finetune.language_model import LanguageModel, fit_language_model
@@ -24,7 +24,7 @@ from retrieval.tickets import Ticket
 from tests.fakes import HashEncoder, base
 from tests.finetune.helpers import classifier_for, no_memory, undisturbed
 
-FULL, QUANTISED, SMALLER = f"{LARGE[0]} in bf16", f"{LARGE[0]} in nf4", f"{SMALL[0]} in bf16"
+FULL, QUANTISED, SMALLER = f"{QWEN_7B[0]} in bf16", f"{QWEN_7B[0]} in nf4", f"{QWEN_1_5B[0]} in bf16"
 HERE = Path()
 
 

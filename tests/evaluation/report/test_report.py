@@ -47,7 +47,7 @@ def test_what_a_ticket_says_is_escaped_and_the_page_loads_nothing(finished: Path
 
 def test_it_shows_what_the_run_recorded(finished: Path, tmp_path: Path) -> None:
     page = page_of(finished, tmp_path)
-    assert "cross-entropy of the right intent, nats a ticket" in page
+    assert "cross-entropy of the right intent, nats per ticket" in page
     assert "<td>label names</td>" in page
     neighbours, intents = cells(page, "<th>cosine</th>"), cells(page, "<th>probability</th>")
     explained = json.loads((finished / "weights" / "predictions.jsonl").read_text().splitlines()[0])
@@ -79,7 +79,7 @@ def test_the_loss_curve_is_drawn_where_a_language_model_was_trained(finished: Pa
     page = page_of(finished, tmp_path, weights=changed_record(finished, tmp_path / "run", **LOSSES))
     assert 'alt="training loss of each step' in page
     assert "The out-of-fold loss is measured once" not in page, "that one is another quantity here"
-    training = {"steps": 2, "train_loss": 1.0, "val_loss": 2.0, "wall_clock_s": 1.0, "loss": "completion loss, nats a token"}
+    training = {"steps": 2, "train_loss": 1.0, "val_loss": 2.0, "wall_clock_s": 1.0, "loss": "completion loss, nats per token"}
     both = changed_record(finished, tmp_path / "other", **LOSSES, training=training)
     assert "The out-of-fold loss is measured once" in page_of(finished, tmp_path, weights=both)
 
