@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.test_run import ROOT, check_result
 
-TRAIN_ROWS, VAL_ROWS = 8, 3
+TRAIN_ROWS, VAL_ROWS = 4, 3
 
 
 @dataclass(frozen=True)
