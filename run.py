@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 from finetune.base_selection import base_problems
 from retrieval.command_line import Settings, parse
 from retrieval.console import Clock, elapsed, print_summary
-from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
+from retrieval.encoder import Encoder, encoder_problems, encoder_record, load_encoder
+from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
 from retrieval.paths import path_problems
 from retrieval.run_files import PREDICTIONS, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
+
+LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encoder ends
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
@@ -73,7 +76,7 @@ def run(settings: Settings) -> None:
         rows, tickets = read_input(settings)
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
         threads = configure()
-        encoder = SentenceEncoder(settings.encoder)
+        encoder = load_encoder(settings.encoder, deadline=settings.deadline(LOADING_ENCODER))
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
         classifier, names_gate = fit_classifier_on(rows, encoder, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
@@ -83,12 +86,12 @@ def run(settings: Settings) -> None:
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        warnings = [*warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
+        warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
-        "deterministic": not limits,
+        "deterministic": not (limits or encoder.warnings),  # another encoder was wanted, and may be there next time
         "threads": threads,
-        "encoder": {"name": encoder.name, "digest": encoder.digest},
+        "encoder": encoder_record(encoder.files),
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
         "training": training,
         "gates": [asdict(gate) for gate in (names_gate, *(model.gates if model else ()))],
@@ -162,6 +165,7 @@ def answer(
     tickets: Sequence[Ticket], encoder: Encoder, classifier: "IntentClassifier", model: "LanguageModel | None", clock: Clock
 ) -> "tuple[Prediction, ...]":
     """Classifies and answers the tickets."""
+    from retrieval.compose import with_composed_replies
     from retrieval.prediction import copy_reply, predictions
     from retrieval.retrieve import retrieve
 
@@ -170,6 +174,7 @@ def answer(
     with clock.stage("answer", "classify the tickets, choose exemplars, answer"):
         scorer = model.intent_scorer() if model else None
         found = retrieve(classifier, tickets, vectors, lm_scorer=scorer)
+        found = with_composed_replies(found, vectors, encoder)
         replies = (model.write_replies(found) if model else None) or [copy_reply(one) for one in found]
     if model and scorer:
         model.cut_short += scorer.limits

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from retrieval.encoder import ModelUnavailable
+from retrieval.errors import ModelUnavailable
 from retrieval.map import NoPlots
 from retrieval.tickets import InputProblems
 

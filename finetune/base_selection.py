@@ -3,8 +3,10 @@
     CUDA, >= 22 GiB free   Qwen2.5-7B-Instruct in bf16
     CUDA, 8 to 22 GiB      the same in 4-bit NF4
     CUDA, < 8 GiB          Qwen2.5-1.5B-Instruct in bf16
-    no GPU                 the embedded SmolLM2-135M-Instruct
+    no GPU                 SmolLM2-135M-Instruct
 
+On a GPU Qwen2.5-Coder-1.5B-Instruct and SmolLM2-135M-Instruct come last: they are known models that a package index has, too,
+where no hub answers (`retrieval.known_models`).
 The free memory that the device reports decides, not its name: another program may hold half of a large card. A candidate that
 cannot be fetched, loaded or trained makes room for the next (`fit.fit_best_base`). Imports nothing heavy: run.py checks its
 options with it.
@@ -14,21 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from retrieval.encoder import HUB_ID
 from retrieval.files import lookup_problem
+from retrieval.known_models import QWEN_CODER, SMOLLM, is_hub_choice, known_names
 
 Precision = Literal["fp32", "bf16", "nf4"]
 
-EMBEDDED = "the embedded SmolLM2-135M-Instruct"  # no path and no hub id
 FULL_GIB, QUANTISED_GIB = 22.0, 8.0
-EXPECTED = "expected auto, none, ORG/NAME[@REVISION], a checkpoint folder or a .gguf file"
+EXPECTED = f"expected auto, none, {', '.join(known_names('base'))}, ORG/NAME[@REVISION], a checkpoint folder or a .gguf file"
 
 
 @dataclass(frozen=True, slots=True)
 class BaseCandidate:
     """A base model in a precision."""
 
-    source: str  # `EMBEDDED`, a hub id, a folder or a GGUF file
+    source: str  # a known name, a hub id, a folder or a GGUF file
     revision: str | None  # commit of a hub id, if one is pinned
     precision: Precision | None  # of its frozen weights; None where `base_model` chooses it by the size and the processor
 
@@ -40,6 +41,7 @@ class BaseCandidate:
 
 QWEN_7B = ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
 QWEN_1_5B = ("Qwen/Qwen2.5-1.5B-Instruct", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306")
+SMALL = BaseCandidate(SMOLLM.name, None, "fp32")  # small enough for fp32 anywhere, and then nearly the same anywhere
 
 
 def candidates(choice: str, free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
@@ -51,16 +53,17 @@ def candidates(choice: str, free_gpu_gib: float | None) -> tuple[BaseCandidate, 
     """
     if choice == "auto":
         return _automatic(free_gpu_gib)
+    if choice == SMOLLM.name:
+        return (SMALL,)
     source, _, revision = (choice, "", "") if Path(choice).exists() else choice.partition("@")
     precisions: tuple[Precision | None, ...] = (None,) if free_gpu_gib is None else ("bf16", "nf4")
     return tuple(BaseCandidate(source, revision or None, precision) for precision in precisions)
 
 
 def _automatic(free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
-    embedded = BaseCandidate(EMBEDDED, None, "fp32")  # small enough for fp32 anywhere, and then nearly the same anywhere
     if free_gpu_gib is None:
-        return (embedded,)
-    found: tuple[BaseCandidate, ...] = (BaseCandidate(*QWEN_1_5B, "bf16"), embedded)
+        return (SMALL,)
+    found: tuple[BaseCandidate, ...] = (BaseCandidate(*QWEN_1_5B, "bf16"), BaseCandidate(QWEN_CODER.name, None, "bf16"), SMALL)
     if free_gpu_gib >= QUANTISED_GIB:
         found = (BaseCandidate(*QWEN_7B, "nf4"), *found)
     return (BaseCandidate(*QWEN_7B, "bf16"), *found) if free_gpu_gib >= FULL_GIB else found
@@ -69,7 +72,7 @@ def _automatic(free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:
 def base_problems(choice: str, weights: Path) -> list[str]:
     """What is wrong with the value of --base-model, a sentence each; `weights` is where the run will write."""
     path = Path(choice)
-    if choice in ("auto", "none"):
+    if choice in ("auto", "none", *known_names("base")):
         return []
     if problem := lookup_problem(path):
         return [_problem(choice, problem)]
@@ -79,9 +82,7 @@ def base_problems(choice: str, weights: Path) -> list[str]:
         return _gguf_problems(choice, path)
     if path.exists():
         return [_problem(choice, "a file that is not .gguf")]
-    name, at, revision = choice.partition("@")
-    good = HUB_ID.fullmatch(name) and bool(at) == bool(revision)
-    return [] if good else [_problem(choice, "no such path, and it is no hub id")]
+    return [] if is_hub_choice(choice) else [_problem(choice, "no such path, and it is no hub id")]
 
 
 def _folder_problems(choice: str, folder: Path, weights: Path) -> list[str]:

@@ -24,6 +24,7 @@ from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
+from retrieval.compose import with_composed_replies
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
@@ -235,7 +236,10 @@ def _replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
     ideal_of = {row.id: row.ideal_reply for row in setup.classifier.train_set.rows}
     ideal = encoder.encode([ideal_of[found.ticket.id] for found in judged])
     written = encoder.encode([evidence.replies[found.ticket.id].text for found in judged])
-    copied = encoder.encode([copy_reply(found).text for found in judged])
+    position = {row.id: i for i, row in enumerate(setup.classifier.train_set.rows)}
+    vectors = setup.classifier.train_set.ticket_vectors[[position[found.ticket.id] for found in judged]]
+    stored = with_composed_replies(judged, vectors, encoder)
+    copied = encoder.encode([copy_reply(found).text for found in stored])
     gains = np.sum(ideal * written, axis=1) - np.sum(ideal * copied, axis=1)
     return reply_gate([float(gain) for gain in gains], seed=setup.seed)
 

@@ -21,7 +21,8 @@ from finetune.reply_writer import write_replies
 from finetune.training_data import config_for
 from retrieval.command_line import Settings
 from retrieval.console import say
-from retrieval.encoder import Encoder, ModelUnavailable
+from retrieval.encoder import Encoder
+from retrieval.errors import ModelUnavailable
 from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier
 from retrieval.prediction import Reply
@@ -94,7 +95,7 @@ class LanguageModel:
         """What run.json says about it: the base, where the same weights are, and how it was fine-tuned."""
         if self.base is None or self.tuned is None:
             return {"base": {"name": "none"}, "losses": [], "processes": self.processes.count}
-        keys = ("name", "source", "revision", "digest", "parameters", "max_length", "precision")
+        keys = ("name", "path", "source", "revision", "digest", "parameters", "max_length", "precision")
         run = self.tuned.run
         return {
             "base": {key: getattr(self.base, key) for key in keys},

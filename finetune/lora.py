@@ -90,7 +90,7 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: floa
         made = Path(name) / FINAL
         base.tokenizer.save_pretrained(made)
         config = json.loads((made / CONFIG).read_text(encoding="utf-8"))
-        config |= {"base_model_name_or_path": base.source, "revision": base.revision}
+        config |= {"base_model_name_or_path": base.path, "revision": base.commit}
         config["lora_alpha"] = round(LORA_ALPHA * scale)
         config["target_modules"] = sorted(config["target_modules"])
         write_json(made / CONFIG, dict(sorted(config.items())))

@@ -19,7 +19,7 @@ class Settings:
     weights: Path
     output: Path
     base_model: str
-    encoder: str | None
+    encoder: str
     seed: int
     time_budget_s: float
 
@@ -44,8 +44,9 @@ def parser() -> argparse.ArgumentParser:
         "language model: auto (the best that fits into memory), ORG/NAME[@REVISION] on a hub, a checkpoint folder, a .gguf file"
     )
     add("--base-model", default="auto", metavar="BASE", help=f"{base}, or none for retrieval alone (default: auto)")
-    encoder_help = "sentence-transformers folder or hub id (default: the embedded all-MiniLM-L6-v2)"
-    add("--encoder", metavar="ENCODER", help=encoder_help)
+    encoder_help = "all-mpnet-base-v2, all-MiniLM-L6-v2, a sentence-transformers folder, ORG/NAME[@REVISION] on a hub"
+    auto = "the first, or the second where it cannot be had"
+    add("--encoder", default="auto", metavar="ENCODER", help=f"{encoder_help}, or auto: {auto} (default: auto)")
     add("--seed", type=_seed, default=0, help="the same seed gives the same answers on one machine (default: 0)")
     budget = "seconds from the start of the process; training, measuring and writing end early to keep it (default: 1500)"
     add("--time-budget-s", type=_seconds, default=1500.0, metavar="S", help=budget)

@@ -123,5 +123,5 @@ def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, st
         ("answered", f"{len(found)} tickets with {len({retrieval.intent for retrieval in found})} intents"),
         ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
         ("out of scope", f"{outside} tickets resemble no intent"),
-        ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in ("generated", "copied", "replaced"))),
+        ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in ("generated", "copied", "composed", "replaced"))),
     ]

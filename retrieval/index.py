@@ -13,7 +13,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoder import ModelUnavailable, Vectors, load_or_explain, unit
+from retrieval.encoder import Vectors, unit
+from retrieval.errors import ModelUnavailable, load_or_explain
 
 # Scores closer than this are ties, and ties go to the earlier row: a vector moves by 1e-6 with its batch.
 DECIMALS = 5

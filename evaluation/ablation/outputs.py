@@ -17,6 +17,7 @@ from evaluation.splits import Split
 from finetune.base_model import BaseModel
 from finetune.fit import fine_tune
 from finetune.training_data import config_for
+from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
@@ -50,7 +51,9 @@ def run_systems(
 ) -> tuple[list[Output], Gate | None]:
     """The outputs of every system, and the reply gate of the full one; without a base all replies are copied."""
     classifiers = {system.name: classifier_of(split, system, seed=seed) for system in systems}
-    retrievals = {name: retrieve(classifier, split.tickets, split.vectors) for name, classifier in classifiers.items()}
+    retrievals = {
+        system.name: retrieved(split, classifiers[system.name], encoder, composed=system.composed) for system in systems
+    }
     replies: dict[str, list[Reply]] = {}
     gate = None
     for kind in dict.fromkeys(system.adapter for system in systems) if base else ():
@@ -60,6 +63,12 @@ def run_systems(
             generating = [system for system in systems if system.adapter == kind and generates(system, gate)]
             replies |= _generated(generating, retrievals, model, base, split.train_set)
     return [_output(system, retrievals[system.name], replies.get(system.name)) for system in systems], gate
+
+
+def retrieved(split: Split, classifier: IntentClassifier, encoder: Encoder, *, composed: bool) -> tuple[Retrieval, ...]:
+    """What retrieval says about the test rows, with composed replies if they are wanted."""
+    found = retrieve(classifier, split.tickets, split.vectors)
+    return with_composed_replies(found, split.vectors, encoder) if composed else found
 
 
 def generates(system: System, gate: Gate | None) -> bool:
@@ -100,8 +109,8 @@ def _generated(
 
 
 def prompt_key(system: System, found: Retrieval) -> PromptKey:
-    """What a reply depends on for one adapter: the prompt, and the exemplar that replaces a bad draft."""
-    return system.exemplars, found.ticket.id, found.intent, tuple(row.id for row in found.exemplars)
+    """What a reply depends on for one adapter: the prompt, and the stored reply that replaces a bad draft."""
+    return system.exemplars, found.ticket.id, found.intent, (*(row.id for row in found.exemplars), found.composed)
 
 
 def _output(system: System, retrievals: Sequence[Retrieval], replies: Sequence[Reply] | None) -> Output:

@@ -28,6 +28,7 @@ class System:
     adapter: Adapter = "full"  # none, trained as in a run, or trained on prompts without exemplars
     exemplars: int = EXEMPLARS  # in the prompts of new tickets
     replies: Literal["gate", "copied", "generated"] = "gate"
+    composed: bool = True  # are two stored replies that nearly tie joined?
     grounded: bool = True  # are drafts that fail the check replaced?
 
 
@@ -52,6 +53,7 @@ RETRIEVAL = (
     _without("reply_vote", "reply vote"),
     _without("bm25", "BM25"),
     System("ticket vote alone", weights=ScorerWeights(regression=0.0, reply_vote=0.0, bm25=0.0), names="never"),
+    System("without composed replies", composed=False),
     System("retrieval alone: replies copied", replies="copied"),
 )
 GENERATION = (

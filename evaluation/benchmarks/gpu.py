@@ -2,7 +2,7 @@
 
 Builds a checkpoint of the 7B shape with random weights (`shapes/7b.json`, nothing is downloaded), loads it in bf16 and in NF4
 with the loader of a run, trains the adapter and writes replies with the code of a run, twice with one seed, and does the same
-with the embedded base and its real weights. Random weights never end a reply, so its writing times are the worst there are.
+with SmolLM2-135M-Instruct and its real weights. Random weights never end a reply, so its writing times are the worst there are.
 Without a GPU a tiny shape takes the same way, to show that the command works; its figures mean nothing.
 """
 
@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, set_seed
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.generation import FAILURES
 from finetune.base_model import BaseModel, load_candidate
-from finetune.base_selection import EMBEDDED, BaseCandidate, Precision
+from finetune.base_selection import SMALL, BaseCandidate, Precision
 from finetune.lora import temporary_adapter
 from finetune.memory import release
 from finetune.prompt import Example, prompt_writer
@@ -34,7 +34,7 @@ from finetune.training import train
 from finetune.training_data import config_for, make_training_data
 from retrieval.console import say
 from retrieval.cross_validation import out_of_fold_log_probabilities
-from retrieval.encoder import SentenceEncoder
+from retrieval.encoder import load_encoder
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure, deterministic_kernels
@@ -44,7 +44,6 @@ from retrieval.train_set import embed_train_set
 T = TypeVar("T")
 GPU = torch.cuda.is_available()
 SHAPES = Path(__file__).parent / "shapes"
-EMBEDDED_BASE = BaseCandidate(EMBEDDED, None, "fp32")
 SIZES = {"7b": (50, 30, 320), "tiny": (4, 6, 8)}  # tickets, train rows, most tokens of a reply
 SAME = "same twice"
 
@@ -65,7 +64,7 @@ def make_task(options: argparse.Namespace) -> Task:
     tickets, val_problems = read_val(options.val)
     if problems or val_problems:
         raise InputProblems([*problems, *val_problems])
-    (count, size, max_new_tokens), encoder = SIZES[options.shape], SentenceEncoder(None)
+    (count, size, max_new_tokens), encoder = SIZES[options.shape], load_encoder()
     classifier = fit_classifier(embed_train_set(rows[:size], encoder), with_names=True)
     found = retrieve(classifier, tickets, encoder.encode([ticket.text for ticket in tickets]))
     repeated = (replace(one, ticket=Ticket(f"{i}", one.ticket.text)) for i in range(count) for one in [found[i % len(found)]])
@@ -73,15 +72,15 @@ def make_task(options: argparse.Namespace) -> Task:
 
 
 def random_checkpoint(shape: str, folder: Path, *, seed: int) -> Path:
-    """A checkpoint of this shape with random weights and the embedded base's tokenizer."""
+    """A checkpoint of this shape with random weights and the tokenizer of SmolLM2-135M-Instruct."""
     settings = json.loads((SHAPES / f"{shape}.json").read_text(encoding="utf-8"))
     set_seed(seed)
     with torch.device("cuda" if GPU else "cpu"):
         model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings), dtype=torch.bfloat16)
-    embedded = load_candidate(EMBEDDED_BASE)
-    model.generation_config.eos_token_id = embedded.tokenizer.eos_token_id
+    small = load_candidate(SMALL)
+    model.generation_config.eos_token_id = small.tokenizer.eos_token_id
     model.save_pretrained(folder)
-    embedded.tokenizer.save_pretrained(folder)
+    small.tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -164,7 +163,7 @@ def bench(options: argparse.Namespace, *, rate: float) -> list[dict[str, str]]:
     with tempfile.TemporaryDirectory() as name:
         folder = str(random_checkpoint(options.shape, Path(name), seed=options.seed))
         bases = {f"{options.shape} in {precision}": BaseCandidate(folder, None, precision) for precision in precisions}
-        bases |= {"embedded in fp32": EMBEDDED_BASE} if GPU else {}
+        bases |= {SMALL.label: SMALL} if GPU else {}
         return [measure(label, candidate, task, rate=rate) for label, candidate in bases.items()]
 
 

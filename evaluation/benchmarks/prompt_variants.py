@@ -24,7 +24,7 @@ from finetune.base_model import BaseModel, load_base
 from finetune.base_selection import base_problems
 from finetune.training_data import config_for
 from retrieval.console import say
-from retrieval.encoder import Encoder, SentenceEncoder
+from retrieval.encoder import Encoder, encoder_problems, load_encoder
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.prediction import Reply, copy_reply
@@ -111,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--split", type=Path, nargs="+", default=[], metavar="DIR", help=folder_help)
     add_split_options(parser)
     parser.add_argument("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto)")
+    parser.add_argument("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
     only_help = f"of {', '.join(VARIANTS)} (default: all)"
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=only_help)
     options = parser.parse_args(arguments)
@@ -119,14 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Reads, measures, prints."""
-    problems = base_problems(options.base_model, Path())
+    problems = [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
     problems += [] if options.split or options.folds else ["found neither --split nor --folds, expected one of them or both"]
     problems += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
     if problems:
         raise InputProblems(problems)
     configure()
     deterministic_kernels()
-    encoder = SentenceEncoder(None)
+    encoder = load_encoder(options.encoder)
     splits = [given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.split]
     splits += drawn_splits(options, encoder) if options.folds else []
     measured: list[Measured] = []

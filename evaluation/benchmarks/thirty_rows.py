@@ -8,23 +8,28 @@ tighter than the spread over draws. Intents drawn at random lie further apart th
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
-from evaluation.benchmarks.fewshot import read_public
-from evaluation.command import count, new_parser, print_table, run_command
-from retrieval.encoder import Encoder, SentenceEncoder, Vectors
+from evaluation.benchmarks.public_sets import (
+    PublicSet,
+    Size,
+    add_draw_options,
+    add_set_options,
+    chosen_encoder,
+    draw,
+    load_set,
+    written_size,
+)
+from evaluation.command import new_parser, print_table, run_command
+from retrieval.encoder import Vectors
 from retrieval.index import ranked
 from retrieval.intent_classifier import IntentClassifier, ScorerWeights, fit_classifier, winners
 from retrieval.label_names import label_names_gate
-from retrieval.retrieve import retrieve
 from retrieval.runtime import configure
-from retrieval.tickets import LabelledTicket, Ticket
-from retrieval.train_set import Rows, TrainSet, embed_train_set
+from retrieval.train_set import Rows
 
-MAX_TESTS = 300  # in a draw
 CLASSIFIER = "classifier"
 WEIGHTS = {
     "BM25 alone": ScorerWeights(regression=0, ticket_vote=0, reply_vote=0),
@@ -38,61 +43,15 @@ WEIGHTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PublicSet:
-    """A public set, embedded once."""
-
-    train_set: TrainSet  # all its train rows
-    tests: tuple[LabelledTicket, ...]
-    vectors: Vectors  # of the tests
-    ideal: Vectors | None  # of the tests' replies, None for a set without replies
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What came out of one draw."""
-
-    accuracy: dict[str, float]  # of each method
-    copied: tuple[float, float] | None  # mean cosine to the ideal reply: first exemplar's reply, nearest ticket's reply
-
-
-def load(folder: Path, name: str, encoder: Encoder) -> PublicSet:
-    """Reads and embeds NAME_train_10.jsonl and NAME_test.jsonl."""
-    train, tests = read_public(folder / f"{name}_train_10.jsonl"), read_public(folder / f"{name}_test.jsonl")
-    ideal = encoder.encode([row.ideal_reply for row in tests]) if all(row.ideal_reply for row in train) else None
-    return PublicSet(embed_train_set(train, encoder), tuple(tests), encoder.encode([row.text for row in tests]), ideal)
-
-
-def draw(source: PublicSet, *, intents: int, rows: int, seed: int) -> tuple[TrainSet, list[int]]:
-    """A train set of so many intents with so many rows each, and the positions of test rows of these intents."""
-    generator, whole = np.random.default_rng(seed), source.train_set
-    chosen = np.sort(generator.choice(len(whole.intents), min(intents, len(whole.intents)), replace=False))
-    members = [generator.permutation(np.flatnonzero(whole.labels == c))[:rows] for c in chosen]
-    kept = whole.subset(np.concatenate(members))
-    names = tuple(whole.intents[c] for c in chosen)
-    small = replace(kept, intents=names, labels=np.searchsorted(chosen, kept.labels), name_vectors=whole.name_vectors[chosen])
-    tests = [i for i, row in enumerate(source.tests) if row.intent in names]
-    return small, [tests[i] for i in generator.permutation(len(tests))[:MAX_TESTS]]
-
-
-def score_draw(source: PublicSet, *, intents: int, rows: int, seed: int) -> Scored:
-    """All methods on one draw."""
-    train_set, tests = draw(source, intents=intents, rows=rows, seed=seed)
-    vectors, ideal = source.vectors[tests], None if source.ideal is None else source.ideal[tests]
-    tickets = [Ticket(source.tests[i].id, source.tests[i].text) for i in tests]
+def score_draw(source: PublicSet, size: Size, *, seed: int) -> dict[str, float]:
+    """The accuracy of every method on one draw."""
+    drawn = draw(source, size, seed=seed)
+    train_set, vectors = drawn.train_set, drawn.vectors
     classifier = fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed)
     index = classifier.ticket_index
     cosines = index.centred(vectors) @ index.centred(train_set.ticket_vectors).T  # (m, n)
-    predicted = predictions(classifier, vectors, [ticket.text for ticket in tickets], cosines, replies=ideal is not None)
-    expected = np.array([train_set.intents.index(source.tests[i].intent) for i in tests])
-    accuracy = {method: float((found == expected).mean()) for method, found in predicted.items()}
-    if ideal is None:
-        return Scored(accuracy, None)
-    position = {row.id: i for i, row in enumerate(train_set.rows)}
-    first = [position[found.exemplars[0].id] for found in retrieve(classifier, tickets, vectors, exemplars=1)]
-    chosen = (train_set.reply_vectors[rows] for rows in (first, np.argmax(cosines, axis=1)))
-    by_exemplar, by_ticket = (float(np.sum(ideal * replies, axis=1).mean()) for replies in chosen)
-    return Scored(accuracy, (by_exemplar, by_ticket))
+    predicted = predictions(classifier, vectors, [row.text for row in drawn.tests], cosines, replies=source.has_replies)
+    return {method: float((found == drawn.expected).mean()) for method, found in predicted.items()}
 
 
 def predictions(
@@ -117,10 +76,10 @@ def most_frequent(intents: Rows) -> int:
     return int(max(intents, key=lambda intent: (int((intents == intent).sum()), -int(np.argmax(intents == intent)))))
 
 
-def table_line(method: str, scores: dict[str, list[Scored]]) -> dict[str, str]:
+def table_line(method: str, scores: dict[str, list[dict[str, float]]]) -> dict[str, str]:
     """The mean of each set, and over all draws the paired difference to the classifier."""
-    means = {f"{name} %": f"{100 * np.mean([one.accuracy[method] for one in found]):.1f}" for name, found in scores.items()}
-    gaps = [100 * (one.accuracy[method] - one.accuracy[CLASSIFIER]) for found in scores.values() for one in found]
+    means = {f"{name} %": f"{100 * np.mean([one[method] for one in found]):.1f}" for name, found in scores.items()}
+    gaps = [100 * (one[method] - one[CLASSIFIER]) for found in scores.values() for one in found]
     return {"method": method, **means, "minus classifier, points": with_error(gaps, digits=1)}
 
 
@@ -130,30 +89,24 @@ def with_error(values: Sequence[float], *, digits: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Scores all methods on all draws and prints a table."""
+    """Scores all methods on all draws and prints a table for each size."""
     parser = new_parser("evaluation.benchmarks.thirty_rows", __doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with NAME_train_10.jsonl and NAME_test.jsonl")
-    parser.add_argument("--sets", nargs="+", default=["hwu64", "clinc150", "bitext"], metavar="NAME", help="default: all three")
-    parser.add_argument("--intents", type=count, default=15, help="in a draw (default: 15)")
-    parser.add_argument("--rows", type=count, default=2, help="of each intent (default: 2)")
-    parser.add_argument("--draws", type=count, default=20, help="from each set (default: 20)")
+    add_set_options(parser)
+    add_draw_options(parser, sizes=("15x2", "25x1", "12x1+6x2+2x3"))
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draws, scores, prints the table and what copying by the exemplar ranking gains."""
+    """Draws, scores, prints."""
     configure()
-    encoder, sizes = SentenceEncoder(None), {"intents": options.intents, "rows": options.rows}
-    scores: dict[str, list[Scored]] = {}
-    for name in options.sets:
-        source = load(options.data, name, encoder)
-        scores[name] = [score_draw(source, **sizes, seed=seed) for seed in range(options.draws)]
-    print_table([table_line(method, scores) for method in next(iter(scores.values()))[0].accuracy])
-    for name, found in scores.items():
-        if pairs := [one.copied for one in found if one.copied]:
-            means = "cosine to the ideal reply: first exemplar {:.3f}, nearest ticket {:.3f}".format(*np.mean(pairs, axis=0))
-            print(f"copying on {name}, {means}, difference {with_error([a - b for a, b in pairs], digits=3)}")
+    encoder = chosen_encoder(options)
+    sources = [load_set(options.data, name, encoder) for name in options.sets]
+    for size in options.sizes:
+        seeds = range(options.draws)
+        scores = {source.name: [score_draw(source, size, seed=seed) for seed in seeds] for source in sources}
+        print(f"{encoder.name}, {written_size(size)}, {options.draws} draws from each set")
+        print_table([table_line(method, scores) for method in next(iter(scores.values()))[0]])
     return 0
 
 

@@ -1,9 +1,10 @@
 """python -m evaluation.report: a finished run as one HTML page that needs nothing else.
 
-    python -m evaluation.report --weights DIR --results R [--labels L] --output report.html
+    python -m evaluation.report --weights DIR --results R [--labels L [L2 ...]] --output report.html
 
-Reads what the run wrote (`run.json`, `predictions.jsonl`, the train set) and, with labels, scores its predictions. The page
-carries its style, script and pictures and is told to load nothing; whatever a ticket says is escaped by the template.
+Reads what the run wrote (`run.json`, `predictions.jsonl`, the train set) and, with labels, scores its predictions, ordinary
+rows and probes apart. The page carries its style, script and pictures and is told to load nothing; whatever a ticket says is
+escaped by the template.
 """
 
 import argparse
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from evaluation.command import new_parser, read_or_note, run_command
 from evaluation.report.render import FinishedRun, render
-from evaluation.score.labels import Label, read_labels
+from evaluation.score.grading import GRADING_ENCODER
+from evaluation.score.labels import Label, read_label_files
 from evaluation.score.results import read_result, result_rows
-from retrieval.encoder import SentenceEncoder
+from retrieval.encoder import load_encoder
 from retrieval.files import write_text
 from retrieval.run_files import PREDICTIONS, RECORD
 from retrieval.runtime import configure
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = new_parser("evaluation.report", __doc__)
     parser.add_argument("--weights", type=Path, required=True, metavar="DIR", help="weights folder of the run")
     parser.add_argument("--results", type=Path, required=True, metavar="FILE", help="its result")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels, as for evaluation.score")
+    parser.add_argument("--labels", type=Path, nargs="+", default=[], metavar="FILE", help="labels, as for evaluation.score")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page; replaced if it is there")
     options = parser.parse_args(arguments)
     return run_command(lambda: write_page(options))
@@ -41,7 +43,7 @@ def write_page(options: argparse.Namespace) -> int:
     """Reads, renders, writes."""
     run, labels = read_input(options)
     configure()
-    write_text(options.output, render(run, labels, SentenceEncoder(run.settings.encoder)))
+    write_text(options.output, render(run, labels, load_encoder(run.settings.encoder), load_encoder(GRADING_ENCODER)))
     print(f"the report stands in {options.output}", file=sys.stderr)
     return 0
 
@@ -54,15 +56,15 @@ def read_input(options: argparse.Namespace) -> tuple[FinishedRun, dict[str, Labe
     result = read_or_note(lambda: read_result(options.results), problems)
     if result and not row_problems and [*result_rows(result).items()] != [*result_rows({"predictions": rows}).items()]:
         problems.append(f"{options.results}: found other predictions than in {options.weights}, expected its result")
-    labels = (read_or_note(lambda: read_labels(options.labels), problems) if options.labels else None) or {}
+    labels = read_or_note(lambda: read_label_files(options.labels), problems) or {}
     if labels and rows and not labels.keys() & {row["id"] for row in rows}:
-        problems.append(f"{options.labels}: found no label for any row of {options.results}")
+        problems.append(f"{', '.join(map(str, options.labels))}: found no label for any row of {options.results}")
     if not options.output.absolute().parent.is_dir() or options.output.is_dir():
         problems.append(f"--output {options.output}: cannot be a file, expected a name in a folder that exists")
     if problems:
         raise InputProblems(problems)
     record = json.loads((options.weights / RECORD).read_text(encoding="utf-8"))
-    return FinishedRun(load_train_set(options.weights)[0], settings, record, rows), labels
+    return FinishedRun(load_train_set(options.weights, settings.encoder_name)[0], settings, record, rows), labels
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Any
 
 from evaluation.command import MissingPackage
 from evaluation.report.charts import confidence_chart, loss_chart, map_chart
-from evaluation.score.grading import RowScore, score_rows
+from evaluation.score.grading import RowScore, Tally, score_rows, tally
 from evaluation.score.labels import Label
 from evaluation.score.results import result_rows
-from evaluation.score.tables import confusions, intent_counts
+from evaluation.score.tables import confusions, intent_counts, rows_by_kind
 from retrieval.console import UNSURE
 from retrieval.cross_validation import INTENT_LOSS
 from retrieval.encoder import Encoder
@@ -33,7 +33,16 @@ class FinishedRun:
     rows: list[dict[str, Any]]  # predictions.jsonl, in the order of the input
 
 
-def render(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder) -> str:
+@dataclass(frozen=True, slots=True)
+class KindOfRows:
+    """The labelled rows of one kind: ordinary rows, or probes."""
+
+    figures: Tally
+    intents: dict[str, dict[str, float]]  # for each expected intent: rows, correct, quality
+    confusions: list[tuple[str, str, int]]  # expected, predicted, how often
+
+
+def render(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder, grading: Encoder) -> str:
     """The page; raises MissingPackage or NoPlots where a package for it is not installed."""
     try:
         from jinja2 import Environment, FileSystemLoader
@@ -42,7 +51,7 @@ def render(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder) -> s
         raise MissingPackage("the report", "jinja2") from error
     environment = Environment(loader=FileSystemLoader(PAGE), autoescape=True, trim_blocks=True)
     style, script = (Markup((PAGE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
-    scores = _scores(run, labels, encoder)
+    scores = _scores(run, labels, grading)
     return environment.get_template("report.html").render(
         style=style,
         script=script,
@@ -55,16 +64,20 @@ def render(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder) -> s
         completion_loss=run.record["training"]["loss"] != INTENT_LOSS,
         charts=_charts(run, encoder),
         scores=scores,
-        intent_counts=intent_counts(list(scores.values())),
-        confusions=confusions(list(scores.values())),
+        kinds=_kinds(list(scores.values())),
         differences={row_id: difference(score.reply, score.ideal_reply) for row_id, score in scores.items()},
     )
 
 
-def _scores(run: FinishedRun, labels: Mapping[str, Label], encoder: Encoder) -> dict[str, RowScore]:
+def _scores(run: FinishedRun, labels: Mapping[str, Label], grading: Encoder) -> dict[str, RowScore]:
     """The score of every row that has a label."""
     known = {row["id"]: labels[row["id"]] for row in run.rows if row["id"] in labels}
-    return {row.id: row for row in score_rows(result_rows({"predictions": run.rows}), known, encoder)} if known else {}
+    return {row.id: row for row in score_rows(result_rows({"predictions": run.rows}), known, grading)} if known else {}
+
+
+def _kinds(scores: list[RowScore]) -> dict[str, KindOfRows]:
+    """Ordinary rows and probes apart; a kind without rows is left out."""
+    return {kind: KindOfRows(tally(own), intent_counts(own), confusions(own)) for kind, own in rows_by_kind(scores).items()}
 
 
 def _charts(run: FinishedRun, encoder: Encoder) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """python -m evaluation.score: how good are the predictions of a results file, scored as the task is scored?
 
-    python -m evaluation.score --results R --labels L [--val V] [--probes] [--second-run R2] [--judge openai:MODEL] [--json]
+    python -m evaluation.score --results R --labels L [L2 ...] [--val V] [--probes] [--second-run S] [--judge openai:M] [--json]
 
 Intent accuracy, reply quality, probes, training efficiency (`grading`), the rows that fall short, and what a second run of the
 same input did otherwise. Without a judge no network is needed.
@@ -18,11 +18,10 @@ from typing import Any
 
 from evaluation.command import new_parser, run_command
 from evaluation.score import tables
-from evaluation.score.grading import Part, RowScore, parts, score_rows
+from evaluation.score.grading import GRADING_ENCODER, Part, RowScore, parts, score_rows
 from evaluation.score.judge import Endpoint, Grades, judge
-from evaluation.score.labels import KINDS
 from evaluation.score.results import differences, read_input, result_rows
-from retrieval.encoder import SentenceEncoder
+from retrieval.encoder import load_encoder
 from retrieval.runtime import configure
 
 
@@ -36,18 +35,14 @@ class Score:
     second_run: dict[str, list[str]] | None
     notes: list[str]
 
-    @property
-    def rows_by_kind(self) -> dict[str, list[RowScore]]:
-        """Ordinary rows and probes apart, in this order; a kind without rows is left out."""
-        return {kind: own for kind in KINDS if (own := [row for row in self.rows if row.kind == kind])}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Scores a results file and prints what is found."""
     parser = new_parser("evaluation.score", __doc__)
     add = parser.add_argument
     add("--results", type=Path, required=True, metavar="FILE", help="what run.py wrote to --output")
-    add("--labels", type=Path, required=True, metavar="FILE", help="JSONL with id, intent, ideal_reply, must_mention, ...")
+    labels_help = "JSONL with id, intent, ideal_reply, must_mention, ...; one file or several"
+    add("--labels", type=Path, nargs="+", required=True, metavar="FILE", help=labels_help)
     add("--val", type=Path, metavar="FILE", help="the tickets, to show them where a reply falls short")
     add("--probes", action="store_true", help='score the rows of kind "probe" too, as a part of their own')
     add("--second-run", type=Path, metavar="FILE", help="another result of the same input: say what differs")
@@ -65,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     """Reads, grades, judges, compares, prints."""
     result, second, labels, notes = read_input(options, option_problems(options))
     configure()
-    rows = score_rows(result_rows(result), labels, SentenceEncoder(None))
+    rows = score_rows(result_rows(result), labels, load_encoder(GRADING_ENCODER))
     judged = judge(rows, endpoint(options), budget_usd=options.judge_budget_usd) if options.judge else None
     if judged:
         rows = [replace(row, grade=judged.grades.get(row.id)) for row in rows]
@@ -106,11 +101,12 @@ def endpoint(options: argparse.Namespace) -> Endpoint:
 
 def as_json(found: Score) -> dict[str, Any]:
     """The score for scripts."""
+    kinds = tables.rows_by_kind(found.rows)
     return {
         "parts": [asdict(part) for part in found.parts],
         "rows": [asdict(row) | {"similarity": row.similarity, "quality": row.quality} for row in found.rows],
-        "intents": {kind: tables.intent_counts(rows) for kind, rows in found.rows_by_kind.items()},
-        "confusions": {kind: tables.confusions(rows) for kind, rows in found.rows_by_kind.items()},
+        "intents": {kind: tables.intent_counts(rows) for kind, rows in kinds.items()},
+        "confusions": {kind: tables.confusions(rows) for kind, rows in kinds.items()},
         "judge": asdict(found.judged) if found.judged else None,
         "second_run": found.second_run,
         "notes": found.notes,
@@ -119,7 +115,8 @@ def as_json(found: Score) -> dict[str, Any]:
 
 def print_score(found: Score) -> None:
     """The score for a reader."""
-    tables.print_parts(found.parts, found.rows_by_kind)
+    kinds = tables.rows_by_kind(found.rows)
+    tables.print_parts(found.parts, kinds)
     if found.judged:
         used = f"{found.judged.prompt_tokens} prompt and {found.judged.completion_tokens} completion tokens"
         tables.print_line(f"judged {len(found.judged.grades)} of {len(found.rows)} rows, {used}, {found.judged.usd:.4f} USD")
@@ -132,7 +129,7 @@ def print_score(found: Score) -> None:
             tables.print_line(f"  {key}: {', '.join(what)}")
     for note in found.notes:
         tables.print_line(f"note: {note}")
-    for kind, rows in found.rows_by_kind.items():
+    for kind, rows in kinds.items():
         tables.print_intents(rows, kind=kind)
     tables.print_failures(found.rows)
 

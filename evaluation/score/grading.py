@@ -23,7 +23,9 @@ from evaluation.score.results import ResultRow
 from retrieval.bm25 import words
 from retrieval.bootstrap import bootstrap_means
 from retrieval.encoder import Encoder
+from retrieval.known_models import MINILM
 
+GRADING_ENCODER = MINILM.name  # pinned, so that a result keeps its score whatever encoder answered
 WEIGHTS = {"intents": 0.4, "replies": 0.3, "probes": 0.2, "efficiency": 0.1}
 FULL_UNTIL_S, NONE_FROM_S = 600.0, 1800.0
 
@@ -58,6 +60,25 @@ class RowScore:
         """Of the reply, 0 to 1."""
         return self.similarity if self.fact_score is None else (self.similarity + self.fact_score) / 2
 
+    @property
+    def facts_met(self) -> int:
+        """How many groups of must_mention the reply meets."""
+        return self.fact_groups - len(self.missing_facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Some rows together: counts, and means of what their replies are worth."""
+
+    rows: int
+    correct: int  # intents
+    quality: float
+    cosine: float
+    rouge_l: float
+    facts_met: int  # groups of must_mention
+    fact_groups: int
+    wrong_facts: int  # strings of must_not_mention that stand in a reply
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -77,6 +98,20 @@ def score_rows(predictions: Mapping[str, ResultRow], labels: Mapping[str, Label]
     given = encoder.encode([predictions[key].reply for key in labels])
     cosines = np.sum(ideal * given, axis=1)
     return [_row(predictions[key], label, float(cosine)) for (key, label), cosine in zip(labels.items(), cosines, strict=True)]
+
+
+def tally(rows: Sequence[RowScore]) -> Tally:
+    """The figures of one row or more."""
+    return Tally(
+        rows=len(rows),
+        correct=sum(row.intent_correct for row in rows),
+        quality=float(np.mean([row.quality for row in rows])),
+        cosine=float(np.mean([row.cosine for row in rows])),
+        rouge_l=float(np.mean([row.rouge_l for row in rows])),
+        facts_met=sum(row.facts_met for row in rows),
+        fact_groups=sum(row.fact_groups for row in rows),
+        wrong_facts=sum(len(row.wrong_facts) for row in rows),
+    )
 
 
 def _row(prediction: ResultRow, label: Label, cosine: float) -> RowScore:

@@ -6,10 +6,14 @@ where a reply falls short) and `kind`: "probe" for a paraphrase that shows wheth
 ordinary row. Strings are compared without regard to case and to the number of spaces.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from evaluation.command import read_or_note
 from retrieval.tickets import InputProblems, normalised, quoted, read_rows
 
 Kind = Literal["row", "probe"]
@@ -44,6 +48,18 @@ def read_labels(path: Path) -> dict[str, Label]:
     if problems:
         raise InputProblems(problems)
     return {row["id"]: _label(row) for row in rows}
+
+
+def read_label_files(paths: Sequence[Path]) -> dict[str, Label]:
+    """The labels of several files by id, in their order; raises InputProblems, an id that stands in two files among them."""
+    problems: list[str] = []
+    files = [(path, read_or_note(partial(read_labels, path), problems) or {}) for path in paths]
+    for (first, ours), (second, theirs) in combinations(files, 2):
+        if both := ", ".join(quoted(key) for key in theirs if key in ours):
+            problems.append(f"{first} and {second}: found {both} in both, expected every id in one label file")
+    if problems:
+        raise InputProblems(problems)
+    return {key: label for _, labels in files for key, label in labels.items()}
 
 
 def _optional_problems(row: dict[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.command import read_or_note
-from evaluation.score.labels import Label, read_labels
+from evaluation.score.labels import Label, read_label_files
 from retrieval.tickets import InputProblems, quoted, read_val
 
 EXPECTED = 'expected a result of run.py: {"training": ..., "predictions": [...]}'
@@ -70,7 +70,7 @@ def read_input(
     """The result, a second run's, the labels to be scored, what is odd; raises InputProblems with `problems` and all others."""
     result = read_or_note(lambda: read_result(options.results), problems)
     second = read_or_note(lambda: read_result(options.second_run), problems) if options.second_run else None
-    known = read_or_note(lambda: read_labels(options.labels), problems)
+    known = read_or_note(lambda: read_label_files(options.labels), problems)
     tickets, val_problems = read_val(options.val) if options.val else ((), [])
     problems += val_problems
     if result and known:
@@ -86,14 +86,14 @@ def read_input(
 def _joint_problems(options: argparse.Namespace, result: Mapping[str, Any], known: Mapping[str, Label]) -> list[str]:
     """What is wrong with good files together."""
     predicted, kinds = {row["id"] for row in result["predictions"]}, {label.kind for label in known.values()}
-    found = []
+    files, found = ", ".join(map(str, options.labels)), []
     if missing := [key for key, label in known.items() if key not in predicted and (options.probes or label.kind != "probe")]:
-        expected = f"expected one for every row of {options.labels}"
+        expected = f"expected one for every row of {files}"
         found.append(f"{options.results}: found no prediction for {', '.join(missing)}, {expected}")
     if options.probes and "probe" not in kinds:
-        found.append(f'{options.labels}: found no row with "kind": "probe", expected some with --probes')
+        found.append(f'{files}: found no row with "kind": "probe", expected some with --probes')
     if not options.probes and kinds == {"probe"}:
-        found.append(f"{options.labels}: found nothing but probe rows, expected others, or --probes")
+        found.append(f"{files}: found nothing but probe rows, expected others, or --probes")
     return found
 
 

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.score.grading import WEIGHTS, Part, RowScore
+from evaluation.score.grading import WEIGHTS, Part, RowScore, tally
+from evaluation.score.labels import KINDS
 from retrieval.tickets import printable
 
 CONSOLE = Console(width=120, highlight=False, emoji=False)
@@ -30,11 +31,15 @@ def print_parts(parts: Sequence[Part], rows_by_kind: Mapping[str, Sequence[RowSc
         print_line(f"not measured: {', '.join(missing)}; the total is the weighted mean of the others")
     print_line(QUALITY)
     for kind, rows in rows_by_kind.items():
-        missing_groups, groups = sum(len(row.missing_facts) for row in rows), sum(row.fact_groups for row in rows)
-        wrong = sum(len(row.wrong_facts) for row in rows)
-        cosine, rouge = (sum(getattr(row, name) for row in rows) / len(rows) for name in ("cosine", "rouge_l"))
-        print_line(f"{kind}s: must-mention {groups - missing_groups} of {groups} groups, must-not-mention {wrong} found")
-        print_line(f"{kind}s: cosine to the ideal reply {cosine:.3f}, ROUGE-L {rouge:.3f}")
+        found = tally(rows)
+        facts = f"must-mention {found.facts_met} of {found.fact_groups} groups, must-not-mention {found.wrong_facts} found"
+        print_line(f"{kind}s: {facts}")
+        print_line(f"{kind}s: cosine to the ideal reply {found.cosine:.3f}, ROUGE-L {found.rouge_l:.3f}")
+
+
+def rows_by_kind(rows: Sequence[RowScore]) -> dict[str, list[RowScore]]:
+    """Ordinary rows and probes apart, in this order; a kind without rows is left out."""
+    return {kind: own for kind in KINDS if (own := [row for row in rows if row.kind == kind])}
 
 
 def rows_by_intent(rows: Sequence[RowScore]) -> dict[str, list[RowScore]]:

@@ -26,4 +26,4 @@ def tiny_split(rows: Sequence[LabelledTicket] = ROWS) -> Split:
 
 def use_hash_encoder(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """The command of this module embeds by hashing words, without loading a model."""
-    monkeypatch.setattr(f"{module}.SentenceEncoder", lambda source: HashEncoder())
+    monkeypatch.setattr(f"{module}.load_encoder", lambda *_: HashEncoder())

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from evaluation.command import MissingPackage, count, new_parser, run_command
-from retrieval.encoder import ModelUnavailable
+from retrieval.errors import ModelUnavailable
 from retrieval.map import NoPlots
 from retrieval.tickets import InputProblems
 

@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finetune import base_model
 from finetune.base_model import cpu_has_bf16, load_candidate, parameter_count
-from finetune.base_selection import EMBEDDED, BaseCandidate
+from finetune.base_selection import SMALL, BaseCandidate
 from finetune.lora import attach
 from finetune.training import train
-from retrieval.encoder import ModelUnavailable
+from retrieval.checkpoint_files import CHECKPOINT
+from retrieval.errors import ModelUnavailable
+from retrieval.known_models import SMOLLM
+from retrieval.model_cache import cache_folder
+from retrieval.model_files import ModelFiles
 from tests.fakes import base, save_base, tokenizer
 from tests.finetune.helpers import examples, no_memory
 
@@ -33,7 +38,8 @@ def test_a_folder_is_loaded_as_it_is_and_says_what_it_is(folder: Path) -> None:
     assert all(torch.equal(weight, expected[name]) for name, weight in found.model.state_dict().items())
     assert not any(weight.requires_grad for weight in found.model.parameters())
     assert found.digest.startswith("sha256:")
-    assert (found.source, found.parameters, found.precision, found.large) == (
+    assert (found.source, found.revision, found.commit) == ("folder", None, None)
+    assert (found.path, found.parameters, found.precision, found.large) == (
         str(folder.resolve()),
         found.model.num_parameters(),
         "fp32",
@@ -43,12 +49,13 @@ def test_a_folder_is_loaded_as_it_is_and_says_what_it_is(folder: Path) -> None:
 
 
 def test_a_base_of_a_hub_keeps_its_id_and_the_commit_that_was_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshot = folder.rename(folder.parent / ("c" * 40))
     asked: list[Any] = []
-    monkeypatch.setattr(base_model, "download", lambda *given, deadline: asked.append((*given, deadline)) or snapshot)
+    files = ModelFiles("org/name", folder, "hub", "c" * 40, f"commit:{'c' * 40}")
+    monkeypatch.setattr(base_model, "find_on_hub", lambda *given, deadline: asked.append((*given, deadline)) or files)
     found = load_candidate(BaseCandidate("org/name", "main", "fp32"), deadline=7.0)
-    assert asked == [("org/name", "main", 7.0)]
-    assert (found.source, found.revision, found.digest) == ("org/name", "c" * 40, f"commit:{'c' * 40}")
+    assert asked == [("org/name", "main", CHECKPOINT, 7.0)]
+    assert (found.name, found.path, found.commit) == ("org/name", "org/name", "c" * 40)
+    assert (found.source, found.revision, found.digest) == ("hub", "c" * 40, f"commit:{'c' * 40}")
 
 
 def test_of_the_checkpoints_own_generation_settings_only_the_end_tokens_count(folder: Path) -> None:
@@ -59,9 +66,9 @@ def test_of_the_checkpoints_own_generation_settings_only_the_end_tokens_count(fo
     assert not any((found.do_sample, found.temperature, found.repetition_penalty))
 
 
-def refusal(found: BaseCandidate) -> str:
+def refusal(found: BaseCandidate, *, deadline: float = inf) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        load_candidate(found)
+        load_candidate(found, deadline=deadline)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -123,40 +130,89 @@ def test_a_checkpoint_that_lacks_weights_is_refused_and_not_filled_with_random_n
 def test_quantisation_without_its_package_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "needs the package bitsandbytes" in refusal(candidate(folder, "nf4"))
-    assert "the embedded base is not installed" in refusal(BaseCandidate(EMBEDDED, None, "fp32"))
 
 
-def test_an_embedded_file_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "other.gguf").write_bytes(b"GGUF")
-    monkeypatch.setattr(base_model, "embedded_file", lambda: tmp_path / "other.gguf")
-    found = refusal(BaseCandidate(EMBEDDED, None, "fp32"))
-    assert f"expected {base_model.EMBEDDED_SHA256}" in found
+@pytest.fixture
+def conversions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The precisions of all conversions, each of which writes the tiny base; the first fails where it is wanted."""
+    done: list[str] = []
 
-
-def test_a_gguf_file_is_converted_once_and_a_conversion_that_fails_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    converted: list[Path] = []
-
-    def convert(path: Path, target: Path) -> None:
-        converted.append(target)
-        if len(converted) == 1:
-            raise ValueError("cut short")
+    def convert(path: Path, target: Path, precision: str) -> None:
+        done.append(precision)
         save_base(target)
+        if path.name == "cut.gguf" and len(done) == 1:
+            raise ValueError("cut short")
 
-    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(base_model, "_convert", convert)
     monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: 9)
-    assert "cut short" in refusal(candidate(tmp_path / "tiny.gguf"))
-    assert list(base_model.cache_folder().iterdir()) == []
-    first, second = (load_candidate(candidate(tmp_path / "tiny.gguf")) for _ in range(2))
-    assert len(converted) == 2
-    assert first.source == second.source == str(base_model.cache_folder() / first.digest[7:39])
-    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: inf)
+    return done
+
+
+def test_a_known_base_is_found_once_and_its_conversion_remembers_where_it_came_from(
+    tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    files = ModelFiles("SmolLM2-135M-Instruct", tmp_path / "a.gguf", "wheels", "pins", f"sha256:{SMOLLM.sha256}")
+    monkeypatch.setattr(base_model, "find_model", lambda name, deadline: asked.append((name, deadline)) or files)
+    first, second = (load_candidate(SMALL, deadline=inf) for _ in range(2))
+    assert asked == [("smollm2-135m", inf)]
+    assert conversions == ["fp32"]
+    assert (first.name, first.source, first.revision, first.digest) == (files.name, "wheels", "pins", files.digest)
+    assert (second.name, second.source, second.revision, second.digest) == (files.name, "cache", "pins", files.digest)
+    assert first.path == second.path == str(cache_folder() / f"converted-{SMOLLM.sha256[:32]}")
+    assert first.commit is None
+
+
+def test_a_known_base_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(name: str, *, deadline: float) -> ModelFiles:
+        raise ModelUnavailable(f"{name} cannot be had")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(base_model, "find_model", refuse)
+    assert refusal(SMALL) == "smollm2-135m cannot be had"
+
+
+def test_a_gguf_file_is_converted_once_and_a_conversion_that_fails_leaves_nothing(
+    tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF")
+    assert "cut short" in refusal(candidate(tmp_path / "cut.gguf"))
+    assert [path.suffix for path in cache_folder().iterdir()] == [".lock"]
+    first, second = (load_candidate(candidate(tmp_path / "cut.gguf")) for _ in range(2))
+    assert len(conversions) == 2
+    assert first.path == second.path == str(cache_folder() / f"converted-{first.digest[7:39]}")
+    assert (first.name, first.source, second.source) == (str(tmp_path / "cut.gguf"), "file", "file")
+    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: 10**15)
     (tmp_path / "huge.gguf").write_bytes(b"GGUF of another size")
-    assert "needs inf GiB" in refusal(candidate(tmp_path / "huge.gguf"))
-    assert len(converted) == 2, "it is refused before it is converted"
+    assert "needs 1862645.1 GiB" in refusal(candidate(tmp_path / "huge.gguf"))
+    assert len(conversions) == 2, "it is refused before it is converted"
+
+
+@pytest.mark.parametrize(("parameters", "expected"), [(999_999_999, "fp32"), (1_000_000_000, "bf16")])
+def test_a_large_gguf_file_is_converted_to_half_the_size(
+    parameters: int, expected: str, tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: parameters)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    load_candidate(candidate(tmp_path / "tiny.gguf"))
+    assert conversions == [expected]
+
+
+def test_a_conversion_waits_for_another_run_and_takes_what_it_made(
+    tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    load_candidate(candidate(tmp_path / "tiny.gguf"))
+    found, waited = base_model._conversion, iter((None,))
+    monkeypatch.setattr(base_model, "_conversion", lambda *given: next(waited, found(*given)))
+    assert load_candidate(candidate(tmp_path / "tiny.gguf")).source == "file"
+    assert len(conversions) == 1, "it looked again under the lock"
+    (entry,) = cache_folder().glob("converted-*.lock")
+    other = FileLock(entry)  # an object of its own excludes as another process does
+    monkeypatch.setattr(base_model, "_conversion", lambda *given: None)
+    with other:
+        assert "another run is still making" in refusal(candidate(tmp_path / "tiny.gguf"), deadline=0.0)
 
 
 @pytest.mark.parametrize("error", [no_memory, lambda *_, **__: (_ for _ in ()).throw(MemoryError())])

@@ -17,7 +17,7 @@ from finetune.fit import FineTuned
 from finetune.language_model import LanguageModel, fit_language_model
 from finetune.memory import OutOfMemory
 from retrieval.command_line import Settings
-from retrieval.encoder import ModelUnavailable
+from retrieval.errors import ModelUnavailable
 from retrieval.prediction import copy_reply
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.tickets import Ticket

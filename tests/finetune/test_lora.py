@@ -130,7 +130,7 @@ def test_an_adapter_is_saved_under_names_that_a_run_may_replace_and_beside_the_f
     assert {path.name for path in tmp_path.iterdir()} <= {*ADAPTER_FILES, "README.md"}
     assert (tmp_path / "README.md").read_text() == "mine"
     config = json.loads((tmp_path / CONFIG).read_text())
-    assert (config["base_model_name_or_path"], config["revision"]) == (tiny.source, tiny.revision)
+    assert (config["base_model_name_or_path"], config["revision"]) == (tiny.path, tiny.commit)
 
 
 class Backwards(set[str]):

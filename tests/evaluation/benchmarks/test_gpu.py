@@ -5,7 +5,7 @@ import pytest
 
 from evaluation.benchmarks import gpu
 from evaluation.benchmarks.gpu import SAME, linear_weights, main, matrix_rate
-from finetune.base_selection import EMBEDDED, BaseCandidate
+from finetune.base_selection import SMALL, BaseCandidate
 from tests.evaluation.samples import use_hash_encoder
 from tests.fakes import base
 from tests.test_run import GOOD, write
@@ -22,17 +22,17 @@ def test_the_vocabulary_is_not_counted_among_the_linear_weights() -> None:
 def test_the_whole_way_with_a_tiny_shape(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The random checkpoint is loaded, trained and asked twice; the embedded base, which lends its tokenizer, is a fake."""
+    """The random checkpoint is loaded, trained and asked twice; the small base, which lends its tokenizer, is a fake."""
     use_hash_encoder(monkeypatch, gpu.__name__)
     monkeypatch.setattr(gpu, "SHAPES", tmp_path)
     monkeypatch.setattr(gpu, "GPU", False)
     monkeypatch.setitem(gpu.SIZES, "tiny", (2, 3, 4))
     load = gpu.load_candidate
 
-    def without_the_embedded(candidate: BaseCandidate) -> object:
-        return base() if candidate.source == EMBEDDED else load(candidate)
+    def without_the_small_one(candidate: BaseCandidate) -> object:
+        return base() if candidate == SMALL else load(candidate)
 
-    monkeypatch.setattr(gpu, "load_candidate", without_the_embedded)
+    monkeypatch.setattr(gpu, "load_candidate", without_the_small_one)
     small = (Path(__file__).parents[3] / "evaluation/benchmarks/shapes/tiny.json").read_text()
     (tmp_path / "tiny.json").write_text(small.replace("49152", str(len(base().tokenizer))))
     rows = [GOOD | {"id": f"t{i}", "ticket": f"question {i}", "intent": f"a.{i % 3}"} for i in range(6)]

@@ -9,6 +9,7 @@ from evaluation.report.__main__ import main
 from evaluation.report.render import difference
 from tests.evaluation.report.finished import changed_record, finish_run, options
 from tests.evaluation.samples import use_hash_encoder
+from tests.test_run import write
 
 MODULE = "evaluation.report.__main__"
 LOSSES = {"losses": [3.0, 2.0]}
@@ -32,6 +33,11 @@ def page_of(folder: Path, tmp_path: Path, **changed: Path) -> str:
 def cells(page: str, head: str) -> str:
     """The first table with this head."""
     return page[page.index(head) :].partition("</table>")[0]
+
+
+def section(page: str, name: str) -> str:
+    """The section with this heading."""
+    return page[page.index(f'<section aria-labelledby="{name}"') :].partition("</section>")[0]
 
 
 def test_what_a_ticket_says_is_escaped_and_the_page_loads_nothing(finished: Path, tmp_path: Path) -> None:
@@ -90,6 +96,36 @@ def test_labels_bring_confusions_facts_and_differences(finished: Path, tmp_path:
     for piece in ("Intents against labels", counted, "Missing: Revoke", "<del>Rotate.</del>", "<td>api.token (1)</td>"):
         assert piece in page
         assert piece not in bare
+
+
+def test_probes_are_a_section_of_their_own(finished: Path, tmp_path: Path) -> None:
+    facts = {"must_mention": [["Invite"], ["nothing"]], "must_not_mention": ["again"]}
+    probe = {"id": "x", "intent": "access.login", "ideal_reply": "Invite them again.", "kind": "probe"} | facts
+    labels = [str(finished / "labels.jsonl"), str(write(tmp_path / "probes.jsonl", probe))]
+    assert main([*options(finished, tmp_path / "page.html"), "--labels", *labels]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    ordinary, probes = (section(page, f"labels-{kind}") for kind in ("row", "probe"))
+    assert "0 of 1 intents are correct. 1 rows have no label." in ordinary
+    assert "0 of 1 required facts are met. Wrong facts: 0." in ordinary
+    assert "Probes against labels" in probes
+    assert "1 of 1 intents are correct. Reply quality is 0.50; 1 of 2 required facts are met. Wrong facts: 1." in probes
+    assert "no label" not in probes
+    assert "<td>billing.seat</td>" in ordinary
+    assert "<td>billing.seat</td>" not in probes
+    assert "<td>access.login</td><td>1</td><td>1</td><td>0.50</td>" in probes
+    (own,) = [row for row in page.split("<details")[1:] if "This ticket is a probe." in row]
+    assert '<span class="id">x</span>' in own
+
+
+def test_without_probes_there_is_no_section_for_them(finished: Path, tmp_path: Path) -> None:
+    page = page_of(finished, tmp_path, labels=finished / "labels.jsonl")
+    assert "labels-row" in page
+    assert "probe" not in page.lower()
+
+
+def test_an_id_in_two_label_files_is_refused(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twice = [str(finished / "labels.jsonl")] * 2
+    assert 'found "w" in both' in said(capsys, 2, [*options(finished, tmp_path / "page.html"), "--labels", *twice])
 
 
 def test_the_difference_keeps_the_words_of_both_in_order() -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.score.grading import Part, RowScore, efficiency, parts, rouge_l, score_rows
+from evaluation.score.grading import Part, RowScore, efficiency, parts, rouge_l, score_rows, tally
 from evaluation.score.labels import Label
 from evaluation.score.results import ResultRow
 from tests.fakes import HashEncoder
@@ -49,6 +49,18 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence() -> None:
     assert rouge_l("police kill the gunman", "police killed the gunman") == pytest.approx(3 / 4)  # Lin 2004, example S2
     assert rouge_l("the gunman kill police", "police killed the gunman") == pytest.approx(2 / 4)  # and S3
     assert rouge_l("", "word") == 0.0
+
+
+def test_a_tally_counts_over_rows_and_not_over_their_shares() -> None:
+    one_group = Label("b", ("x",), "Guests need no seat.", (("guest",),))
+    rows = [graded("Guests need not a seat for $12."), graded("It is not a seat."), graded("?", label=one_group)]
+    found = tally(rows)
+    assert (found.rows, found.correct) == (3, 2)
+    assert (found.facts_met, found.fact_groups, found.wrong_facts) == (3, 5, 1)
+    assert found.quality == pytest.approx(sum(row.quality for row in rows) / 3)
+    assert found.cosine == pytest.approx(sum(row.cosine for row in rows) / 3)
+    assert found.rouge_l == pytest.approx(sum(row.rouge_l for row in rows) / 3)
+    assert len({round(value, 6) for value in (found.quality, found.cosine, found.rouge_l)}) == 3
 
 
 @pytest.mark.parametrize(("seconds", "value"), [(0, 1.0), (600, 1.0), (1200, 0.5), (1800, 0.0), (9000, 0.0)])

@@ -224,7 +224,7 @@ def test_a_grade_takes_the_place_of_the_similarity_and_the_command_says_how_many
 
 @pytest.fixture
 def real_server() -> Iterator[tuple[str, str]]:
-    """`transformers serve` with the embedded base: its address, and the name by which it knows the model."""
+    """`transformers serve` with the small base: its address, and the name by which it knows the model."""
     import socket
     import subprocess
     import sys
@@ -236,7 +236,7 @@ def real_server() -> Iterator[tuple[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    model = load_base("auto").source
+    model = load_base("auto").path
     command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
     server = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"])
     try:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from evaluation.score.__main__ import main
-from evaluation.score.labels import read_labels
+from evaluation.score.labels import read_label_files, read_labels
 from evaluation.score.results import differences, read_result
 from retrieval.tickets import InputProblems
 from tests.evaluation.samples import LABEL, result, use_hash_encoder
@@ -73,6 +73,37 @@ def test_probes_have_tables_of_their_own(folder: Path, capsys: pytest.CaptureFix
     assert "the second run is the same" in said
     assert "rows: must-mention 1 of 1 groups" in said
     assert "probes: must-mention 0 of 0 groups" in said
+
+
+def test_labels_of_several_files_are_scored_together(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
+    files = [str(write(folder / f"{row['id']}.jsonl", row)) for row in rows]
+    assert scored(folder, "--probes", "--json") == 0
+    one_file = json.loads(capsys.readouterr().out)
+    assert main(["--results", str(folder / "r.json"), "--labels", *files, "--probes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == one_file
+
+
+def test_an_id_in_two_label_files_is_a_problem_that_names_both(tmp_path: Path) -> None:
+    other = LABEL | {"id": "b"}
+    names = {"one": [LABEL, other], "two": [LABEL | {"id": "c"}], "three": [other, LABEL]}
+    files = [write(tmp_path / f"{name}.jsonl", *rows) for name, rows in names.items()]
+    assert list(read_label_files(files[:2])) == ["a", "b", "c"]
+    with pytest.raises(InputProblems) as caught:
+        read_label_files([*files, tmp_path / "none.jsonl"])
+    unreadable, shared = caught.value.problems
+    assert "none.jsonl: cannot be read" in unreadable
+    assert shared == f'{files[0]} and {files[2]}: found "b", "a" in both, expected every id in one label file'
+
+
+def test_what_is_missing_is_said_with_the_label_files_and_not_as_a_list(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(write(folder / f"{name}.jsonl", LABEL | {"id": name})) for name in ("y", "z")]
+    assert main(["--results", str(folder / "r.json"), "--labels", *files, "--probes"]) == 2
+    said = capsys.readouterr().err
+    assert f"found no prediction for y, z, expected one for every row of {files[0]}, {files[1]}\n" in said
+    assert f'{files[0]}, {files[1]}: found no row with "kind": "probe"' in said
 
 
 @pytest.mark.parametrize("kind", ["hard", "Probe", "", "train set 2"])

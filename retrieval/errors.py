@@ -1,0 +1,29 @@
+"""How a model that cannot be had or loaded is reported: a message for the user, never a traceback."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class ModelUnavailable(Exception):
+    """A model that was asked for cannot be had or loaded here; the message is for the user."""
+
+
+class Refused(Exception):
+    """One source cannot deliver a model; the message is the half of a sentence that says why and what to do."""
+
+
+def load_or_explain(what: str, load: Callable[[], T]) -> T:
+    """Calls `load`; whatever a malformed checkpoint makes a library raise becomes one sentence.
+
+    Raises:
+        ModelUnavailable: `load` failed.
+    """
+    try:
+        return load()
+    except ModelUnavailable:
+        raise
+    except Exception as error:  # tokenizers raises Exception itself, safetensors and struct classes of their own
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelUnavailable(f"{what} cannot be loaded: {reason}") from error
