@@ -27,7 +27,7 @@ Vectors = NDArray[np.float32]
 
 AUTO = "auto"
 BATCH_SIZE = 8
-FALLBACK_COST = "about 2 more of 100 intents will be wrong (EXPERIMENTS.md, section 1)"
+FALLBACK_COST = "about 2 more of 100 intents will be wrong (EXPERIMENTS.md, section 2)"
 
 
 class Encoder(Protocol):

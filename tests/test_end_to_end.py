@@ -43,15 +43,16 @@ def test_every_answer_is_explained(real: RealRun) -> None:
         assert (row["source"] in {"copied", "composed"}) == (prediction["tokens_used"] == 0)
 
 
-def test_the_saved_adapter_changes_the_base_that_its_config_names(real: RealRun) -> None:
-    base = load_base("auto")
+def test_the_saved_adapter_changes_the_base_that_its_config_names_as_far_as_its_scale_allows(real: RealRun) -> None:
+    base, scale = load_base("auto"), real.record["scale"]
     config = json.loads((real.folder / "weights" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == base.path
-    assert config["lora_alpha"] == 32 * real.record["scale"] > 0
+    assert config["lora_alpha"] == 32 * scale
     ids = torch.tensor([base.tokenizer.encode("Guests don't consume a seat")])
     plain = base.model(ids).logits
     tuned = PeftModel.from_pretrained(base.model, real.folder / "weights")
-    assert not torch.allclose(tuned(ids).logits, plain)
+    assert any(weight.abs().max() > 0 for name, weight in tuned.named_parameters() if "lora_B" in name), "it was trained"
+    assert torch.allclose(tuned(ids).logits, plain) == (scale == 0), "the forgetting check may allow none of it"
 
 
 def test_trap_8_without_network_the_same_run_gives_the_same_bytes(real: RealRun, tmp_path: Path) -> None:
