@@ -84,7 +84,7 @@ def test_the_tables_show_what_a_ticket_says_and_do_not_obey_it(finished: Path, c
     assert inspect.main(["--weights", str(finished / "weights"), "--ticket", ticket, "--prompt"]) == 0
     tables = capsys.readouterr().out
     assert "\x1b[2J" not in tables
-    for piece in ("[red]leaked[/red] :smile:", "[b]guest[/b]", "api.token", "ticket_vote x 6", "--- assistant begins"):
+    for piece in ("[red]leaked[/red] :smile:", "[b]guest[/b]", "api.token", "ticket_vote x 7", "--- assistant begins"):
         assert piece in tables
 
 
