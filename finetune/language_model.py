@@ -115,12 +115,15 @@ def fit_language_model(settings: Settings, classifier: IntentClassifier, encoder
     """Fine-tunes the best base that can be loaded and trained here; `auto` may end without one, with the reasons.
 
     Raises:
-        ModelUnavailable: a base that was named cannot be loaded.
+        ModelUnavailable: a base that was named cannot be loaded, or the processes of the run have different encoders.
         WorkerLost: another process of the run is gone.
     """
     deterministic_kernels()
     # A short time budget does not make the other processes answer faster.
     processes = start_processes(timeout_s=max(MIN_EXCHANGE_S, settings.time_budget_s))
+    if len(encoders := sorted({*processes.gather(encoder.name)})) > 1:  # one fell back: they would answer by different vectors
+        cure = "fetch it on every machine with `python -m retrieval.model_files`, or name one with --encoder"
+        raise ModelUnavailable(f"the processes of the run found different encoders, {' and '.join(encoders)}: {cure}")
     reasons, short = list[str](), False
     for candidate in candidates(settings.base_model, _least_free_gib(processes)):
         try:

@@ -12,7 +12,7 @@ import pytest
 from finetune import language_model, lora
 from finetune.base_model import BaseModel
 from finetune.base_selection import QWEN_1_5B, QWEN_7B, BaseCandidate, candidates
-from finetune.distributed import SINGLE_PROCESS
+from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.fit import FineTuned
 from finetune.language_model import LanguageModel, fit_language_model
 from finetune.memory import OutOfMemory
@@ -66,8 +66,18 @@ def tuning(patch: pytest.MonkeyPatch, *outcomes: Exception | FineTuned) -> list[
 
 
 def fitted(choice: str = "auto", *, budget: float = 1e9) -> LanguageModel:
-    settings = Settings(HERE, HERE, HERE, HERE, base_model=choice, encoder=None, seed=0, time_budget_s=budget)
+    settings = Settings(HERE, HERE, HERE, HERE, base_model=choice, encoder="auto", seed=0, time_budget_s=budget)
     return fit_language_model(settings, classifier_for(), HashEncoder())
+
+
+def test_processes_with_different_encoders_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class TwoProcesses(Processes):
+        def gather(self, mine: Any) -> list[Any]:
+            return [mine, "another"]
+
+    monkeypatch.setattr(language_model, "start_processes", lambda **_: TwoProcesses())
+    with pytest.raises(ModelUnavailable, match="found different encoders, another and hash: fetch it on every machine"):
+        fitted()
 
 
 def test_auto_goes_to_the_next_candidate_with_the_reason_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
