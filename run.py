@@ -29,13 +29,13 @@ from retrieval.run_files import PREDICTIONS, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
 
-LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encoder ends
-
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
     from retrieval.prediction import Prediction
+
+LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encoder ends
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,15 +20,10 @@ MODULE_FOLDERS = "[0-9]*_*"  # 1_Pooling, 2_Dense; in old repositories 0_Transfo
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The files of one kind of model.
+    """The files of one kind of model; a `*` in a pattern never matches a slash."""
 
-    Attributes:
-        entries: files of which one must be there; a `*` in a pattern never matches a slash.
-        patterns: all files that are wanted.
-    """
-
-    entries: tuple[str, ...]
-    patterns: tuple[str, ...]
+    entries: tuple[str, ...]  # files of which one must be there
+    patterns: tuple[str, ...]  # all files that are wanted
 
     def wants(self, name: str) -> bool:
         """Whether a file with this path belongs to the model."""

@@ -108,7 +108,7 @@ def choose_exemplars(train_set: TrainSet, near: NearRows, scores: Floats, *, cou
     return np.array(list(chosen.values()), dtype=np.int64)
 
 
-def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int) -> int | None:
+def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int, gap: float = TIE) -> int | None:
     """The best row of the predicted intent with another reply than the first row's; None if it is not nearly as good.
 
     None, too, if the first row has another intent.
@@ -117,7 +117,7 @@ def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int
     first = int(near.rows[order[0]])
     for i in order[1:]:
         row = int(near.rows[i])
-        if scores[order[0]] - scores[i] >= TIE or train_set.labels[first] != intent:
+        if scores[order[0]] - scores[i] >= gap or train_set.labels[first] != intent:
             return None
         if train_set.labels[row] == intent and train_set.rows[row].ideal_reply != train_set.rows[first].ideal_reply:
             return row

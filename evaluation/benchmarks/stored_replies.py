@@ -24,9 +24,8 @@ from evaluation.score.labels import Label
 from evaluation.splits import given_split
 from retrieval.compose import compose, sentences
 from retrieval.encoder import Encoder, Vectors, load_encoder
-from retrieval.exemplars import INTENT_WEIGHT, REPLY_WEIGHT, TICKET_WEIGHT, NearRows, near_rows
+from retrieval.exemplars import INTENT_WEIGHT, REPLY_WEIGHT, TICKET_WEIGHT, NearRows, choose_exemplars, near_rows, tied_row
 from retrieval.facts import facts
-from retrieval.index import ranked
 from retrieval.intent_classifier import Floats, IntentClassifier, fit_classifier, winners
 from retrieval.label_names import label_names_gate
 from retrieval.runtime import configure
@@ -60,13 +59,11 @@ class Case:
     train_set: TrainSet
     label: Label
 
-    def best_rows(self, weights: tuple[float, float, float]) -> tuple[list[int], Floats]:
-        """The rows by exemplar score, best first, and these scores."""
+    def scores(self, weights: tuple[float, float, float]) -> Floats:
+        """(k,) the exemplar scores of the near rows with these weights of ticket, reply and intent."""
         ticket, reply, intent = weights
-        scores = ticket * self.near.ticket_cosines + reply * self.near.reply_cosines
-        scores = scores + intent * self.log_p[self.train_set.labels[self.near.rows]]
-        order = ranked(scores, len(scores))
-        return self.near.rows[order].tolist(), scores[order]
+        cosines = ticket * self.near.ticket_cosines + reply * self.near.reply_cosines
+        return np.asarray(cosines + intent * self.log_p[self.train_set.labels[self.near.rows]], dtype=np.float64)
 
 
 def cases(classifier: IntentClassifier, texts: Sequence[str], vectors: Vectors, labels: Sequence[Label]) -> Iterator[Case]:
@@ -79,7 +76,12 @@ def cases(classifier: IntentClassifier, texts: Sequence[str], vectors: Vectors, 
 
 def copied(weights: tuple[float, float, float]) -> Choice:
     """Copies the first row of a ranking."""
-    return lambda case: case.train_set.rows[case.best_rows(weights)[0][0]].ideal_reply
+
+    def choice(case: Case) -> str:
+        (first,) = choose_exemplars(case.train_set, case.near, case.scores(weights), count=1)
+        return case.train_set.rows[int(first)].ideal_reply
+
+    return choice
 
 
 def joined(gap: float, encoder: Encoder, *, fitting: bool) -> Choice:
@@ -92,13 +94,12 @@ def joined(gap: float, encoder: Encoder, *, fitting: bool) -> Choice:
     """
 
     def choice(case: Case) -> str:
-        rows, scores = case.best_rows(PRESENT)
-        stored, labels = case.train_set.rows, case.train_set.labels
-        first, intent = stored[rows[0]].ideal_reply, int(winners(case.log_p[None])[0])
-        near = [row for row, score in zip(rows, scores, strict=True) if scores[0] - score < gap and labels[row] == intent]
-        second = next((stored[row].ideal_reply for row in near if stored[row].ideal_reply != first), "")
-        if not second or labels[rows[0]] != intent:
+        stored, intent = case.train_set.rows, int(winners(case.log_p[None])[0])
+        first = copied(PRESENT)(case)
+        row = tied_row(case.train_set, case.near, case.scores(PRESENT), intent=intent, gap=gap)
+        if row is None:
             return first
+        second = stored[row].ideal_reply
         texts = [*sentences(first), *sentences(second)]
         known = dict(zip(texts, encoder.encode(texts), strict=True))
         return (compose(first, second, case.vector, known) or first) if fitting else f"{first} {second}"

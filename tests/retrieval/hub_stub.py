@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from urllib.parse import urlsplit
 
 COMMIT = "a" * 40
@@ -57,6 +58,16 @@ def serving(files: dict[str, bytes]) -> Iterator[Hub]:
 def _file(path: str) -> str:
     """The path in the repository out of `.../resolve/REVISION/PATH`."""
     return path.partition("/resolve/")[2].partition("/")[2]
+
+
+def trickle(file: BufferedIOBase, data: bytes, *, piece: int, bytes_per_s: float) -> None:
+    """Sends data in pieces, as slowly as that; ends where the client was ended."""
+    for start in range(0, len(data), piece):
+        try:
+            file.write(data[start : start + piece])
+        except OSError:
+            return
+        time.sleep(min(len(data), piece) / bytes_per_s)
 
 
 def _sha(content: bytes) -> str:
@@ -109,16 +120,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.send_header("X-Repo-Commit", COMMIT)
             self.end_headers()
             if self.command == "GET":
-                self._trickle(data[first:])
-
-        def _trickle(self, data: bytes) -> None:
-            piece = 1 << 16
-            for start in range(0, len(data), piece):
-                try:
-                    self.wfile.write(data[start : start + piece])
-                except OSError:  # the client was ended
-                    return
-                time.sleep(min(len(data), piece) / hub.bytes_per_s)
+                trickle(self.wfile, data[first:], piece=1 << 16, bytes_per_s=hub.bytes_per_s)
 
         def log_message(self, *_: object) -> None:
             pass

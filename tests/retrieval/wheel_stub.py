@@ -12,6 +12,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from retrieval.known_models import KnownModel
+from tests.retrieval.hub_stub import trickle
 
 WEIGHTS = bytes(range(256)) * 400
 WANTED = {
@@ -119,13 +120,7 @@ def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            piece = 1 << 12
-            for start in range(0, len(data), piece):
-                try:
-                    self.wfile.write(data[start : start + piece])
-                except OSError:  # the client was ended
-                    return
-                time.sleep(min(len(data), piece) / index.bytes_per_s)
+            trickle(self.wfile, data, piece=1 << 12, bytes_per_s=index.bytes_per_s)
 
         def log_message(self, *_: object) -> None:
             pass
