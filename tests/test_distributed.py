@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from retrieval.known_models import MINILM
 from tests.fakes import save_base
 from tests.test_run import GOOD, ROOT, check_result, write
 
@@ -61,7 +62,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(folder: Path, name: str) -> list[str]:
     paths = {"train": "train.jsonl", "val": "val.jsonl", "weights": name, "output": f"{name}.json", "base-model": "base"}
-    return [text for option, path in paths.items() for text in (f"--{option}", str(folder / path))]
+    given = [text for option, path in paths.items() for text in (f"--{option}", str(folder / path))]
+    return [
+        *given,
+        "--encoder",
+        MINILM.name,
+    ]  # that is installed: with an empty cache the first run would also say that it fetches
 
 
 def launched(*program: str) -> str:
