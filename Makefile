@@ -10,6 +10,7 @@ BIN := .venv/bin
 
 run: .venv/installed
 	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
+	@echo "A larger base knows intents better and takes longer: run.py --base-model qwen2.5-coder-1.5b (docs/machines.md)"
 
 report: .venv/installed-dev
 	test -f out/results.json || $(MAKE) run

@@ -1,9 +1,9 @@
 """Evidence from rows that an adapter has not seen.
 
 The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
-other: completion loss with prompts that hide the row's own reply, LM intent scores, replies with the prompts of answering. Only
-replies that pass the check are compared with copies, for a replaced one is a copy. A fold whose training diverges or runs out
-of memory costs its own evidence and nothing else.
+other: completion loss with prompts that hide the row's own reply, replies with the prompts of answering. Only replies that pass
+the check are compared with copies, for a replaced one is a copy. A fold whose training diverges or runs out of memory costs its
+own evidence and nothing else. The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
 """
 
 import time
@@ -15,9 +15,9 @@ from peft import PeftModel
 
 from finetune.base_model import BaseModel
 from finetune.distributed import Processes
-from finetune.intent_likelihood import IntentLikelihood
 from finetune.lora import fold_adapter, set_scale
 from finetune.memory import MemoryPlan, OutOfMemory, release
+from finetune.noisy_channel import NoisyChannel
 from finetune.prompt import Example, PromptWriter
 from finetune.reply_writer import write_replies
 from finetune.training import NoAdapter, TrainingRun, completion_losses, train
@@ -25,12 +25,14 @@ from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
 from retrieval.exemplars import near_rows
 from retrieval.intent_classifier import Floats, IntentClassifier
+from retrieval.lm_fusion import lm_score_matrix
 from retrieval.prediction import Reply
 from retrieval.retrieve import Retrieval, intent_questions, retrieve_train_rows
 from retrieval.tickets import Ticket
-from retrieval.train_set import Rows
+from retrieval.train_set import Rows, representative_rows
 
 FOLDS = 2
+MAX_SCORED_ROWS = 40  # that test the LM scores: enough to see harm, and new tickets need the time more
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Setup:
 
     classifier: IntentClassifier  # fitted on the training rows
     log_p: Floats  # (n, c) of these rows, out-of-fold
+    answer_log_p: Floats  # (n, c) the same after the fusion with the LM scores of at most `MAX_SCORED_ROWS` of them
     base: BaseModel  # that is fine-tuned
     writer: PromptWriter  # of its prompts
     config: TrainingConfig  # of the training
@@ -55,13 +58,12 @@ class Evidence:
     losses: Mapping[str, float]  # by row id, completion loss, nats per token
     retrievals: tuple[Retrieval, ...]  # the judged rows as new tickets
     replies: Mapping[str, Reply]  # by row id, what a customer would have got
-    lm_scores: Mapping[str, Mapping[str, float]]  # by row id, the LM scores of its candidate intents
     timed_out: bool = False  # whether the deadline came before all was measured
     problems: tuple[str, ...] = ()  # what went wrong in a fold, a sentence each
     memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
 
 
-NO_EVIDENCE = Evidence({}, (), {}, {})
+NO_EVIDENCE = Evidence({}, (), {})
 
 
 def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequence[MemoryPlan], deadline: float) -> Evidence:
@@ -80,6 +82,10 @@ def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequ
     for fold in range(FOLDS) if len(rows) > 1 else ():
         out = np.flatnonzero(fold_of == fold)
         try:
+            if not scale:  # every adapter would be the bare base
+                set_scale(model, 0.0)
+                found = _joined(found, _judge(setup, model, out, deadline=deadline))
+                continue
             with fold_adapter(model, f"fold{fold}", seed=setup.seed, processes=setup.processes):
                 run = _train_without(
                     setup, model, out, plans=plans, deadline=deadline, label=f"train fold {fold + 1} of {FOLDS}"
@@ -98,7 +104,7 @@ def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequ
 
 
 def _failed(problem: str, *, timed_out: bool = False, memory_retries: int = 0) -> Evidence:
-    return Evidence({}, (), {}, {}, timed_out, () if timed_out else (problem,), memory_retries)
+    return Evidence({}, (), {}, timed_out, () if timed_out else (problem,), memory_retries)
 
 
 def _train_without(
@@ -127,14 +133,10 @@ def _train_without(
 
 def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evidence:
     """All that an adapter is asked about the rows of the fold that it has not seen."""
-    train_set, log_p, processes = setup.classifier.train_set, setup.log_p, setup.processes
+    processes = setup.processes
     losses = shared_losses(model, {i: setup.examples[i] for i in map(int, out) if i in setup.examples}, processes)
-    near = near_rows(setup.classifier, train_set.ticket_vectors[out], log_p[out], hidden=[int(i) for i in out])
-    tickets = [Ticket(train_set.rows[i].id, train_set.rows[i].text) for i in out]
-    scorer = IntentLikelihood(model, setup.writer, 1.0, deadline=deadline, processes=processes)
-    lm_scores = scorer.score(intent_questions(setup.classifier, tickets, near, log_p[out]))
     judged = rows_with_siblings(setup.classifier, out)
-    retrievals = retrieve_train_rows(setup.classifier, judged, log_p[judged])
+    retrievals = retrieve_train_rows(setup.classifier, judged, setup.answer_log_p[judged])
     written = write_replies(
         retrievals,
         model,
@@ -144,8 +146,18 @@ def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evi
         deadline=deadline,
         processes=processes,
     )
-    timed_out, retries = scorer.timed_out or not written.complete, scorer.memory_retries + written.memory_retries
-    return Evidence(losses, retrievals, written.replies, lm_scores, timed_out, (), retries)
+    return Evidence(losses, retrievals, written.replies, not written.complete, (), written.memory_retries)
+
+
+def own_row_scores(setup: Setup, scorer: NoisyChannel) -> Floats:
+    """(n, c) LM scores of at most `MAX_SCORED_ROWS` train rows, each hidden from itself; NaN where nothing was scored."""
+    train_set = setup.classifier.train_set
+    chosen = representative_rows(train_set, at_most=MAX_SCORED_ROWS)
+    log_p = setup.log_p[chosen]
+    near = near_rows(setup.classifier, train_set.ticket_vectors[chosen], log_p, hidden=[int(i) for i in chosen])
+    tickets = [Ticket(train_set.rows[i].id, train_set.rows[i].text) for i in chosen]
+    questions = intent_questions(setup.classifier, tickets, near, log_p, candidates=scorer.candidates, below=scorer.below)
+    return lm_score_matrix(scorer.score(questions), [row.id for row in train_set.rows], train_set.intents)
 
 
 def shared_losses(model: PeftModel, examples: Mapping[int, Example], processes: Processes) -> dict[str, float]:
@@ -177,7 +189,6 @@ def _joined(one: Evidence, other: Evidence) -> Evidence:
         losses={**one.losses, **other.losses},
         retrievals=(*one.retrievals, *other.retrievals),
         replies={**one.replies, **other.replies},
-        lm_scores={**one.lm_scores, **other.lm_scores},
         timed_out=one.timed_out or other.timed_out,
         problems=(*one.problems, *other.problems),
         memory_retries=one.memory_retries + other.memory_retries,

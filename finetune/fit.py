@@ -1,13 +1,14 @@
 """Fine-tuning from beginning to end: train, measure, decide.
 
-The final adapter is trained first, for it is a result of its own. Then the forgetting check sets its scale, two fold adapters
-give the evidence, and two gates decide whether LM scores join the classifier and whether new tickets get generated replies. How
-much is learned follows from the rows and the device alone; a deadline ends a stage early on a slow machine, and such a run says
-so.
+First the bare base scores the intents of the train rows, and a gate decides whether its scores join the classifier: they can
+be worth more than all that follows. Then the final adapter is trained, for it is a result of its own, the forgetting check sets
+its scale, two fold adapters give the evidence, and a gate decides whether new tickets get generated replies. How much is
+learned follows from the rows, the base and the device alone; a deadline ends a stage early on a slow machine, and such a run
+says so.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -15,21 +16,36 @@ from peft import PeftModel
 
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
-from finetune.evidence import FOLDS, NO_EVIDENCE, Evidence, Setup, gather_evidence, shared_losses
+from finetune.evidence import (
+    NO_EVIDENCE,
+    Evidence,
+    Setup,
+    gather_evidence,
+    own_row_scores,
+    shared_losses,
+)
 from finetune.forgetting import choose_scale, general_text
-from finetune.gates import lm_scores_gate, lm_scores_gate_untested, reply_gate, reply_gate_untested, scale_gate_untested
+from finetune.gates import (
+    lm_scores_gate,
+    lm_scores_gate_untested,
+    reply_gate,
+    reply_gate_untested,
+    scale_gate_untested,
+)
 from finetune.lora import attach, set_scale
 from finetune.memory import OutOfMemory, memory_guard, memory_plans, release
+from finetune.noisy_channel import bare_scorer, lm_weight
 from finetune.prompt import PromptWriter, prompt_writer
+from finetune.reply_quality import reply_qualities
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
 from retrieval.compose import with_composed_replies
-from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
+from retrieval.cross_validation import out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier
-from retrieval.lm_fusion import lm_score_matrix
+from retrieval.lm_fusion import fuse
 from retrieval.prediction import copy_reply
 from retrieval.tickets import quoted
 from retrieval.train_set import Rows, representative_rows
@@ -40,14 +56,15 @@ MAX_TRAINING_ROWS_GPU = 400
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """`time.monotonic()` at which a download, the training of the final adapter, and the measuring stop."""
+    """`time.monotonic()` at which a stage stops."""
 
-    loading: float
-    training: float
-    evidence: float
+    loading: float  # the download of the base
+    scoring: float  # the LM scores of the train rows
+    training: float  # of the final adapter
+    evidence: float  # the measuring
 
 
-NO_DEADLINES = Deadlines(inf, inf, inf)
+NO_DEADLINES = Deadlines(inf, inf, inf, inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +113,49 @@ def fine_tune(
     """
     chosen = training_rows(classifier, base)
     setup = make_setup(classifier, chosen, base, config, seed=seed, processes=processes)
+    setup, scores = with_lm_scores(setup, deadlines.scoring)
     data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
-    warnings = _data_warnings(data, len(chosen), len(classifier.train_set.rows))
+    warnings = [f"LM intent scores were not tested: {scores.problem}"] if scores.problem else []
+    warnings += _data_warnings(data, len(classifier.train_set.rows))
     try:
         model, run = _final_adapter(setup, data, deadlines.training)
     except NoAdapter as error:
-        return _without_adapter(setup, error, warnings)
+        return _without_adapter(setup, error, scores, warnings)
     try:
-        return _judged(setup, model, run, encoder, deadlines.evidence, warnings=warnings)
+        return _judged(setup, model, run, encoder, deadlines.evidence, scores=scores, warnings=warnings)
     except BaseException:
         model.unload()
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class LmDecision:
+    """Whether LM scores join the classifier, and what cut their test short."""
+
+    weight: float  # 0 where they do not
+    gate: Gate
+    problem: str = ""  # what cut the test short, a sentence; empty if nothing did
+    timed_out: bool = False
+    out_of_memory: bool = False
+
+
+def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, LmDecision]:
+    """Scores the train rows with the bare base and decides; the rows that were scored then have fused probabilities."""
+    weight, base, train_set = lm_weight(setup.base), setup.base, setup.classifier.train_set
+    if not weight.value:
+        used, gate = lm_scores_gate_untested("scores of a base of this size gained nothing on public sets")
+        return setup, LmDecision(used, gate)
+    label, processes = "LM intent scores of the train rows", setup.processes
+    scorer = bare_scorer(base.model, setup.writer, weight.value, deadline=deadline, label=label, processes=processes)
+    scores = own_row_scores(setup, scorer)
+    problem = "memory ran out while scoring the train rows" if scorer.without_memory else ""
+    problem = "the time budget ended the scoring of the train rows" if scorer.timed_out else problem
+    if problem:
+        used, gate = lm_scores_gate_untested(problem)
+    else:
+        used, gate = lm_scores_gate(setup.log_p, scores, train_set.labels, weight, seed=setup.seed)
+    found = LmDecision(used, gate, problem, scorer.timed_out, scorer.without_memory > 0)
+    return replace(setup, answer_log_p=fuse(setup.log_p, scores, used)), found
 
 
 def make_setup(
@@ -119,6 +168,7 @@ def make_setup(
     return Setup(
         classifier=trained,
         log_p=log_p,
+        answer_log_p=log_p,
         base=base,
         writer=writer,
         config=config,
@@ -135,8 +185,9 @@ def training_rows(classifier: IntentClassifier, base: BaseModel) -> Rows:
     return representative_rows(classifier.train_set, at_most=most)
 
 
-def _data_warnings(data: TrainingData, used: int, rows: int) -> list[str]:
+def _data_warnings(data: TrainingData, rows: int) -> list[str]:
     long = ", ".join(quoted(row_id) for row_id in data.too_long)
+    used = len(data.epochs[0]) + len(data.too_long)
     found = [f"rows that cannot be written as a prompt, so not learned from: {long}"] if long else []
     return [*found, f"the adapter learns from {used} of {rows} rows, retrieval from all"] if used < rows else found
 
@@ -162,25 +213,40 @@ def _final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[P
     return model, run
 
 
-def _without_adapter(setup: Setup, error: NoAdapter, warnings: list[str]) -> FineTuned:
-    reason = f"no adapter: {error}"
-    gates = (lm_scores_gate_untested(reason)[1], reply_gate_untested(reason))
-    warnings = [*warnings, f"no adapter was kept: {error}"]
-    texts = tuple(warnings)
-    return FineTuned(None, setup.writer, setup.max_new_tokens, None, None, 0.0, 0.0, False, gates, texts, error.timed_out)
+def _without_adapter(setup: Setup, error: NoAdapter, scores: LmDecision, warnings: list[str]) -> FineTuned:
+    return FineTuned(
+        model=None,
+        writer=setup.writer,
+        max_new_tokens=setup.max_new_tokens,
+        run=None,
+        losses=None,
+        scale=0.0,
+        lm_weight=scores.weight,
+        generates=False,
+        gates=(scores.gate, reply_gate_untested(f"no adapter: {error}")),
+        warnings=(*warnings, f"no adapter was kept: {error}"),
+        timed_out=error.timed_out or scores.timed_out,
+        memory_retries=int(scores.out_of_memory),
+    )
 
 
 def _judged(
-    setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, deadline: float, *, warnings: list[str]
+    setup: Setup,
+    model: PeftModel,
+    run: TrainingRun,
+    encoder: Encoder,
+    deadline: float,
+    *,
+    scores: LmDecision,
+    warnings: list[str],
 ) -> FineTuned:
     scale, scale_record, untested = _choose_scale(setup, model, run, deadline)
-    evidence = NO_EVIDENCE
+    evidence, untested = NO_EVIDENCE, untested or _not_worth_testing(setup)
     if not untested:
         plans = memory_plans(setup.base.model.device)
         later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
         evidence = gather_evidence(setup, model, scale=scale, plans=later, deadline=deadline)
         untested = "the time budget ended the measuring" if evidence.timed_out else ""
-    weight, lm_record = lm_scores_gate_untested(untested) if untested else _lm_scores(setup, evidence)
     reply_record = reply_gate_untested(untested) if untested else _replies(setup, evidence, encoder)
     if run.diverged:
         warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")
@@ -196,13 +262,19 @@ def _judged(
         run=run,
         losses=losses,
         scale=scale,
-        lm_weight=weight,
+        lm_weight=scores.weight,
         generates=reply_record.passed,
-        gates=(scale_record, lm_record, reply_record),
+        gates=(scores.gate, scale_record, reply_record),
         warnings=(*warnings, *evidence.problems),
-        timed_out=evidence.timed_out or not run.finished or untested.startswith("the time budget"),
-        memory_retries=run.memory_retries + measuring,
+        timed_out=evidence.timed_out or scores.timed_out or not run.finished or untested.startswith("the time budget"),
+        memory_retries=run.memory_retries + measuring + scores.out_of_memory,
     )
+
+
+def _not_worth_testing(setup: Setup) -> str:
+    """Why no fold adapters are trained: on a CPU they and their replies would take a large base longer than all else."""
+    slow = setup.base.large and setup.base.model.device.type == "cpu"
+    return "a large base on a CPU would need two more adapters and a reply to every row" if slow else ""
 
 
 def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> tuple[float, Gate, str]:
@@ -221,27 +293,17 @@ def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: fl
     return *scale_gate_untested(problem), problem
 
 
-def _lm_scores(setup: Setup, evidence: Evidence) -> tuple[float, Gate]:
-    train_set = setup.classifier.train_set
-    ids = [row.id for row in train_set.rows]
-    judged = np.array([i for i, row_id in enumerate(ids) if row_id in evidence.lm_scores], dtype=np.int64)
-    scores = lm_score_matrix(evidence.lm_scores, [ids[i] for i in judged], train_set.intents)
-    fold_of = folds(train_set, count=FOLDS)[judged]
-    return lm_scores_gate(setup.log_p[judged], scores, train_set.labels[judged], fold_of, seed=setup.seed)
-
-
 def _replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
     # A replaced draft is a copy: it says nothing about generating.
     judged = [found for found in evidence.retrievals if evidence.replies[found.ticket.id].source == "generated"]
-    ideal_of = {row.id: row.ideal_reply for row in setup.classifier.train_set.rows}
-    ideal = encoder.encode([ideal_of[found.ticket.id] for found in judged])
-    written = encoder.encode([evidence.replies[found.ticket.id].text for found in judged])
-    position = {row.id: i for i, row in enumerate(setup.classifier.train_set.rows)}
-    vectors = setup.classifier.train_set.ticket_vectors[[position[found.ticket.id] for found in judged]]
-    stored = with_composed_replies(judged, vectors, encoder)
-    copied = encoder.encode([copy_reply(found).text for found in stored])
-    gains = np.sum(ideal * written, axis=1) - np.sum(ideal * copied, axis=1)
-    return reply_gate([float(gain) for gain in gains], seed=setup.seed)
+    train_set = setup.classifier.train_set
+    position = {row.id: i for i, row in enumerate(train_set.rows)}
+    rows = [position[found.ticket.id] for found in judged]
+    ideal = [train_set.rows[i].ideal_reply for i in rows]
+    stored = with_composed_replies(judged, train_set.ticket_vectors[rows], encoder)
+    written = reply_qualities([evidence.replies[found.ticket.id].text for found in judged], ideal, encoder)
+    copied = reply_qualities([copy_reply(found).text for found in stored], ideal, encoder)
+    return reply_gate([float(gain) for gain in written - copied], seed=setup.seed)
 
 
 def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[tuple[float, float] | None, bool]:

@@ -1,8 +1,9 @@
 """Is every fact of a reply supported by what the model was shown?
 
 Each fact (`retrieval.facts`) must stand in a source (a stored reply of the prompt, or the ticket). Besides, a reply must not be
-empty, must have ended by itself, must not repeat itself and must not spell out the prompt's form. A reply that fails is
-replaced by a stored one, so a false alarm costs little and a miss costs a customer's trust: the rules are strict.
+empty, must have ended by itself, must not repeat itself, must not spell out the prompt's form and must not say the ticket back.
+A reply that fails is replaced by a stored one, so a false alarm costs little and a miss costs a customer's trust: the rules are
+strict.
 
 Meaning is not checked: "you can" where the source says "you cannot" passes, and so do facts written as words.
 """
@@ -11,18 +12,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from retrieval.facts import Fact, names, plain, values
+from retrieval.facts import Fact, facts, names, plain, values
 
 PROMPT_FORM = re.compile(r"^\s*(?:intent|reply|ticket|stored replies):", re.IGNORECASE | re.MULTILINE)
 NGRAM = 4  # words
+CONTENT_WORD = 4  # letters that a word has at least which says what a text is about
 
 
-def findings(reply: str, sources: Sequence[str], *, ended: bool = True) -> tuple[str, ...]:
+def findings(reply: str, stored: Sequence[str], ticket: str, *, ended: bool = True) -> tuple[str, ...]:
     """What is wrong with a reply, a phrase each; nothing is found in a good one.
 
     Args:
         reply: the draft.
-        sources: the texts that may support it.
+        stored: the stored replies that it was written from.
+        ticket: the customer's words.
         ended: whether the model ended its turn, or was cut.
     """
     if not reply.strip():
@@ -30,11 +33,26 @@ def findings(reply: str, sources: Sequence[str], *, ended: bool = True) -> tuple
     found = [] if ended else ["it never ended"]
     if PROMPT_FORM.search(reply):
         found.append("it spells out the prompt's form")
+    if _echoes(reply, stored, ticket):
+        found.append("it says the ticket back")
+    sources = [*stored, ticket]
     known = set().union(*(values(source) for source in sources))
     unknown = [*sorted(values(reply) - known), *_unknown_names(reply, sources)]
     found += [f"{kind} {value} stands in no source" for kind, value in unknown]
     repeated = _repeated_ngrams(reply) - set().union(*(_repeated_ngrams(source) for source in sources))
     return (*found, *(f'it repeats "{" ".join(words)}"' for words in sorted(repeated)[:1]))
+
+
+def _echoes(reply: str, stored: Sequence[str], ticket: str) -> bool:
+    """Whether it shares more of its words with the ticket than with the stored replies, and no fact that only they hold."""
+    if not stored or facts(reply) & (set().union(*map(facts, stored)) - facts(ticket)):
+        return False
+    words = _content_words(reply)
+    return len(words & _content_words(ticket)) > len(words & _content_words(" ".join(stored)))
+
+
+def _content_words(text: str) -> set[str]:
+    return {word for word in re.findall(r"\w+", text.casefold()) if len(word) >= CONTENT_WORD}
 
 
 def _unknown_names(reply: str, sources: Sequence[str]) -> list[Fact]:

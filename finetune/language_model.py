@@ -14,9 +14,9 @@ from finetune.base_model import BaseModel, load_candidate
 from finetune.base_selection import BaseCandidate, candidates
 from finetune.distributed import Processes, start_processes
 from finetune.fit import Deadlines, FineTuned, fine_tune
-from finetune.intent_likelihood import IntentLikelihood
 from finetune.lora import save_adapter
 from finetune.memory import OutOfMemory, free_gpu_gib, release
+from finetune.noisy_channel import NEAR_ROWS, NoisyChannel, bare_scorer
 from finetune.reply_writer import write_replies
 from finetune.training_data import config_for
 from retrieval.command_line import Settings
@@ -30,7 +30,7 @@ from retrieval.retrieve import Retrieval
 from retrieval.runtime import deterministic_kernels
 
 # Shares of the time budget at which a stage is ended.
-LOADING, TRAINING, EVIDENCE, WRITING = 0.4, 0.6, 0.8, 0.95
+LOADING, SCORING, TRAINING, EVIDENCE, WRITING = 0.4, 0.5, 0.65, 0.8, 0.95
 MIN_EXCHANGE_S = 600.0  # that another process may take to answer
 COMPLETION_LOSS = "completion loss, nats per token, prompts without the row's own reply: train rows, out-of-fold"
 
@@ -61,12 +61,12 @@ class LanguageModel:
         """The losses on train rows and out-of-fold, and what they are; None where they were not measured."""
         return (self.tuned.losses, COMPLETION_LOSS) if self.tuned and self.tuned.losses else None
 
-    def intent_scorer(self) -> IntentLikelihood | None:
-        """The scorer of candidate intents, None where its gate keeps it out."""
-        if self.tuned is None or self.tuned.model is None or not self.tuned.lm_weight:
+    def intent_scorer(self) -> NoisyChannel | None:
+        """The scorer of the intents of rows near a ticket, None where its gate keeps it out."""
+        if self.base is None or self.tuned is None or not self.tuned.lm_weight:
             return None
-        weight, writer = self.tuned.lm_weight, self.tuned.writer
-        return IntentLikelihood(self.tuned.model, writer, weight, deadline=self.deadline, processes=self.processes)
+        model, writer, weight = self.tuned.model or self.base.model, self.tuned.writer, self.tuned.lm_weight
+        return bare_scorer(model, writer, weight, deadline=self.deadline, processes=self.processes)
 
     def write_replies(self, retrievals: Sequence[Retrieval]) -> list[Reply] | None:
         """Checked replies in the order of the tickets, None where the reply gate says copy."""
@@ -102,6 +102,7 @@ class LanguageModel:
             "losses": list(run.losses) if run else [],
             "memory_plan": asdict(run.plan) if run else None,
             "scale": self.tuned.scale,
+            "lm_scores": {"weight": self.tuned.lm_weight, "near_rows": NEAR_ROWS},
             "processes": self.processes.count,
         }
 
@@ -156,9 +157,9 @@ def _fit_candidate(
         ModelUnavailable: it cannot be loaded in one of the processes.
         OutOfMemory: it cannot be trained here.
     """
-    deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, TRAINING, EVIDENCE)))
+    deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, SCORING, TRAINING, EVIDENCE)))
     base = _load_everywhere(candidate, deadlines.loading, processes)
-    say(f"fine-tune {base.name} ({base.precision}): train the adapter, then measure it on two folds")
+    say(f"fine-tune {base.name} ({base.precision}): score the train rows, train the adapter, measure both")
     config, seed = config_for(base), settings.seed
     tuned = fine_tune(classifier, base, encoder, config=config, seed=seed, deadlines=deadlines, processes=processes)
     short = short or tuned.memory_retries > 0

@@ -12,11 +12,12 @@ machine; elsewhere, load any base with the digest in `run.json` and put the adap
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from torch.nn import Module
 from transformers import set_seed
 
 from finetune.base_model import BaseModel
@@ -69,6 +70,13 @@ def temporary_adapter(base: BaseModel, *, seed: int) -> Iterator[PeftModel]:
         yield model
     finally:
         model.unload()
+
+
+@contextmanager
+def without_adapter(model: Module) -> Iterator[None]:
+    """The bare base for as long as the block lasts, whether or not an adapter is on it."""
+    with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+        yield
 
 
 def set_scale(model: PeftModel, scale: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from retrieval.prompt_text import PromptText, intent_prompt_text, reply_prompt_text
+from retrieval.prompt_text import PromptText, reply_prompt_text
 from retrieval.tickets import LabelledTicket
 
 # For a base without a chat template: its turns are paragraphs.
@@ -77,13 +77,20 @@ class PromptWriter:
 
         return self._fitted(row_id, ticket, exemplars, build, max_new_tokens)
 
-    def intent_prompt(self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, max_new_tokens: int) -> Prompt:
-        """The prompt that asks for a ticket's intent; otherwise like `prompt`."""
-        return self._fitted(row_id, ticket, exemplars, intent_prompt_text, max_new_tokens)
+    def request(self, text: str, *, max_new_tokens: int) -> list[int]:
+        """The ids of one user turn, up to where the assistant's words begin.
 
-    def name(self, intent: str) -> tuple[int, ...]:
-        """An intent's name as the completion of an intent prompt, with the line's end: one name may begin another."""
-        return tuple(self._plain_ids(f" {intent}\n"))
+        Raises:
+            NoPrompt: it leaves no room for `max_new_tokens`.
+        """
+        ids = self._render([{"role": "user", "content": text}])
+        if len(ids) + max_new_tokens > self.max_length:
+            raise NoPrompt(f"a request of {len(ids)} tokens leaves no room within {self.max_length}")
+        return ids
+
+    def continuation(self, text: str) -> list[int]:
+        """The ids of a text as the words of a turn."""
+        return self._plain_ids(text)
 
     def example(self, row: LabelledTicket, exemplars: Sequence[LabelledTicket]) -> Example:
         """A training row: the prompt and the ideal reply, end of turn included.

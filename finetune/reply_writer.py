@@ -97,7 +97,7 @@ def _checked(found: Retrieval, prompts: Mapping[str, Prompt], written: Mapping[s
         return copy_reply(found)
     draft = written[found.ticket.id]
     shown = found.exemplars[: prompts[found.ticket.id].exemplars]
-    problems = findings(draft.text, [*(row.ideal_reply for row in shown), found.ticket.text], ended=draft.ended)
+    problems = findings(draft.text, [row.ideal_reply for row in shown], found.ticket.text, ended=draft.ended)
     if problems:
         return Reply(copy_reply(found).text, "replaced", problems, draft.text, draft.tokens, draft.seconds)
     return Reply(draft.text, "generated", (), "", draft.tokens, draft.seconds)

@@ -108,6 +108,18 @@ def choose_exemplars(train_set: TrainSet, near: NearRows, scores: Floats, *, cou
     return np.array(list(chosen.values()), dtype=np.int64)
 
 
+def candidate_rows(train_set: TrainSet, near: NearRows, scores: Floats, *, count: int) -> Rows:
+    """The best rows, best first, whose intents a language model scores; each pair of intent and reply once."""
+    chosen: dict[tuple[int, str], int] = {}
+    for i in _best_first(near, scores):
+        row = int(near.rows[i])
+        text = train_set.rows[row].ideal_reply or train_set.rows[row].text
+        chosen.setdefault((int(train_set.labels[row]), text), row)
+        if len(chosen) == count:
+            break
+    return np.array(list(chosen.values()), dtype=np.int64)
+
+
 def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int, gap: float = TIE) -> int | None:
     """The best row of the predicted intent with another reply than the first row's; None if it is not nearly as good.
 
@@ -127,10 +139,3 @@ def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int
 def _best_first(near: NearRows, scores: Floats) -> NDArray[np.int64]:
     order = np.argsort(near.rows)  # ties go to the earlier row
     return order[ranked(scores[order], len(order))]
-
-
-def nearest_of_intents(train_set: TrainSet, near: NearRows, intents: Rows) -> Rows:
-    """The nearest row of each of these candidate intents, in their order; intents without a row are left out."""
-    labels = train_set.labels[near.rows]
-    members = (np.flatnonzero(labels == intent) for intent in intents)
-    return np.array([near.rows[i[ranked(near.ticket_cosines[i], 1)[0]]] for i in members if len(i)], dtype=np.int64)

@@ -38,6 +38,11 @@ def facts(text: str) -> set[Fact]:
     return values(text) | names(text)
 
 
+def countable_facts(text: str) -> set[Fact]:
+    """The facts, a duration once: its number does not count besides."""
+    return {fact for fact in facts(text) if fact[0] == "duration"} | facts(DURATION.sub(" ", text))
+
+
 def values(text: str) -> set[Fact]:
     """The facts that stand for themselves: all but names."""
     rest = LIST_MARKER.sub("\n", text)

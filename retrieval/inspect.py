@@ -84,6 +84,9 @@ def inspect(options: argparse.Namespace) -> None:
     if settings.digest and encoder.files.digest != settings.digest:
         expected = f"the one of the run in {options.weights}: {settings.encoder_name}, {settings.digest}"
         raise ModelUnavailable(f"the encoder {encoder.name} has the digest {encoder.files.digest}, expected {expected}")
+    if settings.lm_weight:
+        where = f"{options.weights}/predictions.jsonl has what the run decided"
+        print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
     classifier = classifier_of(options.weights, rows, encoder, seed=settings.seed)
     shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed_tickets():

@@ -4,8 +4,8 @@
     user       the stored replies that retrieval chose, best last, next to the ticket; then the ticket
     assistant  "intent: NAME\\nreply:" is given, the model writes the rest
 
-A second, shorter prompt asks for the intent alone; its exemplars are tickets with their intents. No model is needed to build
-either, so `retrieval.inspect` shows the very words.
+No model is needed to build it, so `retrieval.inspect` shows the very words. A second request, of a single turn, asks for the
+ticket that a stored reply answers (`finetune.noisy_channel`).
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,6 @@ from retrieval.tickets import LabelledTicket
 RULES = (
     "You answer support tickets of one product. Write the reply in the words of the stored replies, "
     "and use only facts that stand in the stored replies or in the ticket."
-)
-
-INTENT_RULES = (
-    "You sort support tickets of one product by their intent. Answer with the name of the intent that fits the last ticket."
 )
 
 
@@ -45,13 +41,11 @@ def reply_prompt_text(ticket: str, exemplars: Sequence[LabelledTicket], *, inten
     return PromptText(RULES, user, f"intent: {intent}\nreply:")
 
 
-def intent_prompt_text(ticket: str, exemplars: Sequence[LabelledTicket]) -> PromptText:
-    """The words that ask for a ticket's intent.
+def ticket_request(row: LabelledTicket) -> str:
+    """What a base is asked so that the likelihood of a ticket says whether the row's reply answers it.
 
-    Args:
-        ticket: the customer's words.
-        exemplars: a row of each candidate intent, the likeliest intent first.
+    A row without a reply is a ticket of its intent, and asked about as such.
     """
-    shown = "\n\n".join(f"ticket: {row.text}\nintent: {row.intent}" for row in reversed(exemplars))
-    user = f"Sorted tickets:\n\n{shown}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
-    return PromptText(INTENT_RULES, user, "intent:")
+    if row.ideal_reply:
+        return f"A support agent sent this reply:\n{row.ideal_reply}\n\nWrite the customer's ticket that it answers."
+    return f"A customer wrote this ticket:\n{row.text}\n\nWrite another customer's ticket about the same thing."

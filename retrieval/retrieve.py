@@ -13,13 +13,12 @@ import numpy as np
 
 from retrieval.encoder import Vectors
 from retrieval.exemplars import (
-    CANDIDATE_INTENTS,
     EXEMPLARS,
     NearRows,
+    candidate_rows,
     choose_exemplars,
     exemplar_scores,
     near_rows,
-    nearest_of_intents,
     tied_row,
 )
 from retrieval.index import ranked
@@ -86,22 +85,29 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class IntentQuestion:
-    """A ticket, its candidate intents (likeliest first), and the nearest row of each."""
+    """A ticket, and the rows near it whose intents are to be scored, best first."""
 
     ticket: Ticket
-    candidates: tuple[str, ...]
     rows: tuple[LabelledTicket, ...]
 
 
 class LmScorer(Protocol):
-    """A language model that scores candidate intents."""
+    """A language model that scores the intents of rows near a ticket."""
 
     @property
     def weight(self) -> float:
         """Of its scores beside the classifier's log-probabilities."""
 
+    @property
+    def candidates(self) -> int:
+        """How many rows near a ticket it scores."""
+
+    @property
+    def below(self) -> float:
+        """It scores tickets to which the classifier gives a lower confidence."""
+
     def score(self, questions: Sequence[IntentQuestion]) -> LmScores:
-        """The scores of each question's candidates; a question may be left out."""
+        """The scores of the intents of each question's rows; a question may be left out."""
 
 
 def retrieve(
@@ -125,8 +131,7 @@ def retrieve(
     for batch, scores in classifier.batches(vectors, [ticket.text for ticket in tickets]):
         asked = tickets[batch]
         near = near_rows(classifier, vectors[batch], scores.log_probabilities)
-        questions = intent_questions(classifier, asked, near, scores.log_probabilities) if lm_scorer else ()
-        lm_scores = _candidate_scores(lm_scorer.score(questions), questions) if lm_scorer else {}
+        lm_scores = _lm_scores(lm_scorer, classifier, asked, near, scores.log_probabilities) if lm_scorer else {}
         matrix = lm_score_matrix(lm_scores, [ticket.id for ticket in asked], classifier.train_set.intents)
         log_p = fuse(scores.log_probabilities, matrix, lm_scorer.weight if lm_scorer else 0.0)
         found += (
@@ -169,23 +174,42 @@ def retrieve_train_rows(classifier: IntentClassifier, rows: Rows, log_probabilit
 
 
 def intent_questions(
-    classifier: IntentClassifier, tickets: Sequence[Ticket], near: Sequence[NearRows], log_probabilities: Floats
+    classifier: IntentClassifier,
+    tickets: Sequence[Ticket],
+    near: Sequence[NearRows],
+    log_probabilities: Floats,
+    *,
+    candidates: int,
+    below: float,
 ) -> tuple[IntentQuestion, ...]:
-    """What a language model is asked about the intents of m tickets, (m, c) their log-probabilities."""
-    train_set = classifier.train_set
-    found = []
+    """What a language model is asked: the tickets, out of m, that have a lower confidence and rows of two intents near.
+
+    Args:
+        classifier: with the train set.
+        tickets: m tickets.
+        near: the rows near each of them.
+        log_probabilities: (m, c) of the tickets.
+        candidates: how many of the rows near a ticket are scored.
+        below: the confidence from which on nothing is asked.
+    """
+    train_set, found = classifier.train_set, []
     for ticket, rows, log_p in zip(tickets, near, log_probabilities, strict=True):
-        candidates = ranked(log_p, CANDIDATE_INTENTS)
-        shown = nearest_of_intents(train_set, rows, candidates)
-        names = tuple(train_set.intents[c] for c in candidates)
-        found.append(IntentQuestion(ticket, names, tuple(train_set.rows[i] for i in shown)))
+        if np.exp(log_p.max()) >= below:
+            continue
+        chosen = candidate_rows(train_set, rows, exemplar_scores(rows, log_p, train_set.labels), count=candidates)
+        if len(np.unique(train_set.labels[chosen])) > 1:
+            found.append(IntentQuestion(ticket, tuple(train_set.rows[i] for i in chosen)))
     return tuple(found)
 
 
-def _candidate_scores(scores: LmScores, questions: Sequence[IntentQuestion]) -> LmScores:
-    """The scores of the candidates that were asked about; no other intent can come in."""
+def _lm_scores(
+    scorer: LmScorer, classifier: IntentClassifier, tickets: Sequence[Ticket], near: Sequence[NearRows], log_p: Floats
+) -> LmScores:
+    """The scores of the intents that were asked about; no other intent can come in."""
+    questions = intent_questions(classifier, tickets, near, log_p, candidates=scorer.candidates, below=scorer.below)
+    scores = scorer.score(questions)
     return {
-        question.ticket.id: {name: score for name, score in scores[question.ticket.id].items() if name in question.candidates}
+        question.ticket.id: {row.intent: scores[question.ticket.id][row.intent] for row in question.rows}
         for question in questions
         if question.ticket.id in scores
     }

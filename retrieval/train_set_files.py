@@ -25,6 +25,7 @@ class RunSettings:
     encoder: str = AUTO  # the value of --encoder that loads the run's encoder
     encoder_name: str = ""  # what the run called it
     digest: str = ""  # of its weights; empty where there was no run
+    lm_weight: float = 0.0  # of the LM intent scores, which are not loaded with a run's retrieval
 
 
 def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
@@ -67,7 +68,8 @@ def load_settings(folder: Path) -> tuple[RunSettings, list[str]]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         encoder = record["encoder"]
-        return RunSettings(int(record["settings"]["seed"]), encoder["choice"], encoder["name"], encoder["digest"]), []
+        weight = float(record["lm_scores"]["weight"]) if "lm_scores" in record else 0.0
+        return RunSettings(int(record["settings"]["seed"]), encoder["choice"], encoder["name"], encoder["digest"], weight), []
     except OSError as error:
         problem = f"{path}: cannot be read ({error.strerror}), expected a weights folder that run.py wrote"
     except (ValueError, KeyError, TypeError):

@@ -29,7 +29,7 @@ def test_the_adapter_was_trained_and_its_losses_are_in_the_record(real: RealRun)
 
 
 def test_every_gate_says_what_it_decided_and_on_what(real: RealRun) -> None:
-    assert [gate["name"] for gate in real.record["gates"]] == ["label names", "adapter scale", "LM intent scores", "replies"]
+    assert [gate["name"] for gate in real.record["gates"]] == ["label names", "LM intent scores", "adapter scale", "replies"]
     assert all(gate[key] for gate in real.record["gates"] for key in ("decision", "standard", "statistic", "reason"))
 
 

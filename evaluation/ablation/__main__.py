@@ -6,7 +6,7 @@
 
 Switches off one part at a time (`systems`), predicts the same test rows, and prints each system's intent accuracy and reply
 quality with the paired difference to its reference and a 95 % bootstrap interval over the rows of all splits. Parts that help
-only together do not show: each system lacks one. LM intent scores are in no system.
+only together do not show: each system lacks one.
 """
 
 import argparse

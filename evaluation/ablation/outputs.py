@@ -6,8 +6,8 @@ many systems ask for it. The full adapter and the reply gate come from the code 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass, field, replace
+from math import ceil, inf
 
 from torch.nn import Module
 
@@ -15,7 +15,10 @@ from evaluation.ablation.systems import Adapter, System
 from evaluation.generation import generated_replies, trained_adapter
 from evaluation.splits import Split
 from finetune.base_model import BaseModel
-from finetune.fit import fine_tune
+from finetune.distributed import SINGLE_PROCESS
+from finetune.fit import fine_tune, make_setup, training_rows, with_lm_scores
+from finetune.memory import OutOfMemory
+from finetune.noisy_channel import NoisyChannel, bare_scorer
 from finetune.training_data import config_for
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder
@@ -23,7 +26,7 @@ from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.prediction import Reply, copy_reply
-from retrieval.retrieve import Retrieval, retrieve
+from retrieval.retrieve import IntentQuestion, Retrieval, retrieve
 from retrieval.train_set import TrainSet, representative_rows
 
 PromptKey = tuple[int, str, str, tuple[str, ...]]  # exemplars shown, ticket, intent, exemplars found
@@ -51,9 +54,10 @@ def run_systems(
 ) -> tuple[list[Output], Gate | None]:
     """The outputs of every system, and the reply gate of the full one; without a base all replies are copied."""
     classifiers = {system.name: classifier_of(split, system, seed=seed) for system in systems}
-    retrievals = {
-        system.name: retrieved(split, classifiers[system.name], encoder, composed=system.composed) for system in systems
-    }
+    scorer = lm_scorer(classifier_of(split, System("all rows"), seed=seed), base, seed=seed) if base else None
+    retrievals = {system.name: retrieved(split, classifiers[system.name], encoder, system, scorer) for system in systems}
+    if scorer and scorer.scorer.limits:
+        raise OutOfMemory(scorer.scorer.limits[0])
     replies: dict[str, list[Reply]] = {}
     gate = None
     for kind in dict.fromkeys(system.adapter for system in systems) if base else ():
@@ -65,10 +69,41 @@ def run_systems(
     return [_output(system, retrievals[system.name], replies.get(system.name)) for system in systems], gate
 
 
-def retrieved(split: Split, classifier: IntentClassifier, encoder: Encoder, *, composed: bool) -> tuple[Retrieval, ...]:
-    """What retrieval says about the test rows, with composed replies if they are wanted."""
-    found = retrieve(classifier, split.tickets, split.vectors)
-    return with_composed_replies(found, split.vectors, encoder) if composed else found
+@dataclass(slots=True)
+class RememberingScorer:
+    """A scorer of intents and what it has said: most systems ask the same about a ticket."""
+
+    scorer: NoisyChannel
+    weight: float
+    candidates: int
+    below: float
+    known: dict[IntentQuestion, Mapping[str, float]] = field(default_factory=dict)
+
+    def score(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
+        """The scores of each question's intents by ticket id."""
+        fresh = [question for question in questions if question not in self.known]
+        scores = self.scorer.score(fresh)
+        self.known |= {question: scores[question.ticket.id] for question in fresh if question.ticket.id in scores}
+        return {question.ticket.id: self.known[question] for question in questions if question in self.known}
+
+
+def lm_scorer(classifier: IntentClassifier, base: BaseModel, *, seed: int) -> RememberingScorer | None:
+    """The base's scorer of intents with the weight of a run, None where its gate keeps it out."""
+    rows = training_rows(classifier, base)
+    setup = make_setup(classifier, rows, base, config_for(base), seed=seed, processes=SINGLE_PROCESS)
+    _, found = with_lm_scores(setup, inf)
+    if not found.weight:
+        return None
+    scorer = bare_scorer(base.model, setup.writer, found.weight, deadline=inf, processes=SINGLE_PROCESS)
+    return RememberingScorer(scorer, scorer.weight, scorer.candidates, scorer.below)
+
+
+def retrieved(
+    split: Split, classifier: IntentClassifier, encoder: Encoder, system: System, scorer: RememberingScorer | None
+) -> tuple[Retrieval, ...]:
+    """What retrieval says about the test rows, with the LM scores and composed replies that the system has."""
+    found = retrieve(classifier, split.tickets, split.vectors, lm_scorer=scorer if system.lm_scores else None)
+    return with_composed_replies(found, split.vectors, encoder) if system.composed else found
 
 
 def generates(system: System, gate: Gate | None) -> bool:

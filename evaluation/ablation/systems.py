@@ -28,6 +28,7 @@ class System:
     adapter: Adapter = "full"  # none, trained as in a run, or trained on prompts without exemplars
     exemplars: int = EXEMPLARS  # in the prompts of new tickets
     replies: Literal["gate", "copied", "generated"] = "gate"
+    lm_scores: bool = True  # do the base's scores of the intents count, where their gate lets them?
     composed: bool = True  # are two stored replies that nearly tie joined?
     grounded: bool = True  # are drafts that fail the check replaced?
 
@@ -54,9 +55,10 @@ RETRIEVAL = (
     _without("bm25", "BM25"),
     System("ticket vote alone", weights=ScorerWeights(regression=0.0, reply_vote=0.0, bm25=0.0), names="never"),
     System("without composed replies", composed=False),
-    System("retrieval alone: replies copied", replies="copied"),
+    System("retrieval alone: replies copied", lm_scores=False, replies="copied"),
 )
 GENERATION = (
+    System("without LM intent scores", lm_scores=False),
     _GENERATING,
     _generating("without exemplars in the prompt", exemplars=0),
     _generating("without exemplars in training", adapter="no exemplars"),

@@ -19,9 +19,11 @@ import numpy as np
 
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.generation import FAILURES, generated_replies, trained_adapter
+from evaluation.score.grading import rouge_l
 from evaluation.splits import Split, add_split_options, drawn_splits, given_split
 from finetune.base_model import BaseModel, load_base
 from finetune.base_selection import base_problems
+from finetune.reply_quality import reply_qualities
 from finetune.training_data import config_for
 from retrieval.console import say
 from retrieval.encoder import Encoder, encoder_problems, load_encoder
@@ -33,12 +35,17 @@ from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems
 
 COPY = "copy"
+SUPPORTED = "own reply never, supported sentences as the target"
 VARIANTS: dict[str, dict[str, Any] | None] = {  # what differs from the base's own TrainingConfig; None: no adapter
     "no LoRA": None,
     "own reply always": {"own_reply_share": 1.0},
     "own reply half": {"own_reply_share": 0.5},
     "own reply never": {"own_reply_share": 0.0},
     "own reply never, 4 epochs": {"own_reply_share": 0.0, "epochs": 4},
+    "own reply always, 15 rows": {"own_reply_share": 1.0, "rows": 15},
+    "own reply never, 15 rows": {"own_reply_share": 0.0, "rows": 15},
+    SUPPORTED: {"own_reply_share": 0.0},
+    f"{SUPPORTED}, 15 rows": {"own_reply_share": 0.0, "rows": 15},
 }
 
 
@@ -51,13 +58,15 @@ def answer(
     """The replies of one variant to a split's test rows."""
     if (changes := VARIANTS[variant]) is None:
         return generated_replies(found, base.model, base, classifier.train_set, label=variant)
-    with trained_adapter(classifier, base, replace(config_for(base), **changes), seed=seed, label=variant) as model:
+    config, supported = replace(config_for(base), **({"rows": None} | changes)), variant.startswith(SUPPORTED)
+    with trained_adapter(classifier, base, config, seed=seed, label=variant, supported_targets=supported) as model:
         return generated_replies(found, model, base, classifier.train_set, label=variant)
 
 
 def measure(split: Split, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
     """Compares replies with the ideal ones."""
-    ideal = encoder.encode([label.ideal_reply for label in split.labels])
+    ideals, stored = [label.ideal_reply for label in split.labels], {row.ideal_reply for row in split.train_set.rows}
+    ideal = encoder.encode(ideals)
     drafted = encoder.encode([reply.draft or reply.text for reply in replies])
     checked = encoder.encode([reply.text for reply in replies])
     pairs = list(zip(split.labels, replies, strict=True))
@@ -66,6 +75,9 @@ def measure(split: Split, variant: str, replies: Sequence[Reply], encoder: Encod
         "variant": variant,
         "drafted": [round(float(c), 4) for c in np.sum(ideal * drafted, axis=1)],  # cosine of each draft to the ideal reply
         "checked": [round(float(c), 4) for c in np.sum(ideal * checked, axis=1)],  # cosine of what a customer would get
+        "quality": [round(float(q), 4) for q in reply_qualities([r.text for r in replies], ideals, encoder)],  # of the same
+        "rouge_l": [round(rouge_l(reply.text, ideal), 4) for reply, ideal in zip(replies, ideals, strict=True)],
+        "stored": sum(reply.text in stored for reply in replies),  # word for word a stored reply
         "replaced": sum(reply.source == "replaced" for reply in replies),
         "facts_met": sum(len(label.must_mention) - len(label.missing_facts(reply.text)) for label, reply in pairs),
         "facts": sum(len(label.must_mention) for label in split.labels),
@@ -98,7 +110,10 @@ def table_line(variant: str, measured: Sequence[Measured]) -> dict[str, str]:
         "cosine drafted": f"{drafted.mean():.3f}",
         "cosine checked": f"{checked.mean():.3f}",
         "minus copy": f"{gains.mean():+.3f} ± {gains.std() / np.sqrt(len(gains)):.3f}",
+        "quality": f"{np.mean(np.concatenate([found['quality'] for found in own])):.3f}",
+        "ROUGE-L": f"{np.mean(np.concatenate([found['rouge_l'] for found in own])):.3f}",
         "replaced": str(sum(found["replaced"] for found in own)),
+        "stored reply": str(sum(found["stored"] for found in own)),
         "facts": f"{sum(found['facts_met'] for found in own)}/{sum(found['facts'] for found in own)}",
         "s per split": f"{np.mean([found['seconds'] for found in own]):.0f}",
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from finetune import forgetting, training
+from finetune import forgetting, noisy_channel, training
 from finetune.base_model import BaseModel
 from finetune.fit import NO_DEADLINES, Deadlines, FineTuned, fine_tune
 from finetune.lora import FINAL
@@ -54,6 +54,10 @@ def fine_tune_few(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forgetting, "SENTENCES", forgetting.SENTENCES[:4])
         patch.setattr(forgetting, "PARAPHRASES", forgetting.PARAPHRASES[:2])
+        patch.setattr(noisy_channel, "UNSURE", 2.0)  # every row is scored,
+        patch.setattr(
+            noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1)
+        )  # by a small base, too
         return fine_tune(classifier_for(rows), tiny or base(), HashEncoder(), config=config, seed=0, deadlines=deadlines)
 
 

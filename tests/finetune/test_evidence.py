@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 
-from finetune import generate, intent_likelihood
+from finetune import generate, noisy_channel
 from finetune.distributed import SINGLE_PROCESS
 from finetune.evidence import gather_evidence, rows_with_siblings
 from finetune.fit import FineTuned, make_setup, training_rows
+from finetune.gates import scale_gate
 from finetune.lora import attach
 from finetune.memory import CPU_PLANS
 from retrieval.retrieve import retrieve_train_rows
-from tests.fakes import ROWS, base, row
+from tests.fakes import ROWS, base, row, tokenizer
 from tests.finetune.helpers import FEW, ONE_EPOCH, Loss, change_loss, classifier_for, fine_tune_few, gate_of
 
 IDS = {row.id for row in FEW}
@@ -27,28 +29,28 @@ class Seen:
 
     trained: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     measured: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    scored: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    scored: list[tuple[str, bool]] = field(default_factory=list)  # a prompt's text, and whether an adapter was there
     answered: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def watch(patch: pytest.MonkeyPatch) -> Seen:
-    seen, likelihoods, batch_of = Seen(), intent_likelihood.likelihoods, generate._generate_batch
+    seen, likelihoods, batch_of = Seen(), noisy_channel.log_likelihoods, generate._generate_batch
 
     def measured(loss: Loss, model: Any, batch: Any) -> torch.Tensor:
         kind = seen.trained if torch.is_grad_enabled() else seen.measured
         kind[model.active_adapter].update(example.row_id for example in batch)
         return loss(model, batch)
 
-    def scored(model: Any, prompt: Any, names: Any) -> list[float]:
-        seen.scored[model.active_adapter].add(prompt.row_id)
-        return likelihoods(model, prompt, names)
+    def scored(model: Any, prompt: Any, tickets: Any) -> list[float]:
+        seen.scored.append((tokenizer().decode(prompt), isinstance(model, PeftModel)))
+        return likelihoods(model, prompt, tickets)
 
     def answered(model: Any, base: Any, batch: Any, settings: Any) -> Any:
         seen.answered[model.active_adapter].update(prompt.row_id for prompt in batch)
         return batch_of(model, base, batch, settings)
 
     change_loss(patch, measured)
-    patch.setattr(intent_likelihood, "likelihoods", scored)
+    patch.setattr(noisy_channel, "log_likelihoods", scored)
     patch.setattr(generate, "_generate_batch", answered)
     return seen
 
@@ -63,19 +65,41 @@ def test_a_row_is_judged_by_an_adapter_that_was_not_trained_on_it(watched: tuple
     seen, _ = watched
     for fold in ("fold0", "fold1"):
         assert seen.trained[fold] == IDS - seen.measured[fold]
-        assert seen.measured[fold] == seen.scored[fold] == seen.answered[fold]
+        assert seen.measured[fold] == seen.answered[fold]
         assert len(seen.trained[fold]) == 2
 
 
 def test_every_row_is_judged_once_and_the_final_adapter_learns_from_all(watched: tuple[Seen, FineTuned]) -> None:
     seen, tuned = watched
-    for kind in (seen.measured, seen.scored, seen.answered):
+    for kind in (seen.measured, seen.answered):
         assert kind["fold0"] | kind["fold1"] == IDS
         assert not kind["fold0"] & kind["fold1"]
     assert seen.trained["final"] == IDS
     assert set(seen.trained) == {"final", "fold0", "fold1"}
-    assert gate_of(tuned, "LM intent scores").n == 4
     assert gate_of(tuned, "replies").n == 0, "random weights end no turn, and a replaced draft is no evidence"
+
+
+def test_the_bare_base_scores_the_rows_given_each_stored_reply_but_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(monkeypatch)
+    tuned = fine_tune_few()
+    assert gate_of(tuned, "LM intent scores").n == 4
+    assert len(seen.scored) == 4
+    assert not any(adapter for _, adapter in seen.scored)
+    for one in FEW:
+        (prompt,) = (text for text, _ in seen.scored if f"sent this reply:\n{one.ideal_reply}\n" in text)
+        assert one.text not in prompt
+
+
+def test_a_scale_of_zero_is_judged_as_the_bare_base_and_no_adapter_of_a_fold_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = watch(monkeypatch)
+    monkeypatch.setattr("finetune.fit.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
+    tuned = fine_tune_few()
+    assert set(seen.trained) == {"final"}
+    assert set().union(*seen.answered.values()) == IDS
+    assert tuned.losses is not None
+    assert tuned.losses[0] == pytest.approx(tuned.losses[1]), "the base has seen neither rows"
 
 
 def test_a_judged_row_is_absent_from_its_exemplars_and_a_single_row_gets_no_reply() -> None:
@@ -87,7 +111,7 @@ def test_a_judged_row_is_absent_from_its_exemplars_and_a_single_row_gets_no_repl
     assert all(retrieval.ticket.id not in {row.id for row in retrieval.exemplars} for retrieval in found)
 
 
-def test_rows_of_single_intents_are_measured_and_scored_but_no_reply_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_single_intents_are_measured_but_no_reply_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(monkeypatch)
     fine_tune_few(rows=tuple(replace(row, intent=f"only.{row.id}") for row in FEW))
     assert seen.measured["fold0"] | seen.measured["fold1"] == IDS
@@ -106,4 +130,4 @@ def test_evidence_after_the_deadline_is_empty_and_says_so() -> None:
     setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, **OPTIONS)
     found = gather_evidence(setup, attach(tiny, seed=0), scale=1.0, plans=CPU_PLANS, deadline=0.0)
     assert found.timed_out
-    assert (found.losses, found.replies, found.lm_scores, found.problems) == ({}, {}, {}, ())
+    assert (found.losses, found.replies, found.problems) == ({}, {}, ())

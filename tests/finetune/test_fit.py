@@ -12,8 +12,17 @@ from peft.tuners.lora import LoraLayer
 from transformers import LlamaForCausalLM
 
 from finetune import forgetting, lora
-from finetune.fit import MAX_TRAINING_ROWS, MAX_TRAINING_ROWS_GPU, Deadlines, FineTuned, training_rows
-from finetune.gates import scale_gate
+from finetune.distributed import SINGLE_PROCESS
+from finetune.fit import (
+    MAX_TRAINING_ROWS,
+    MAX_TRAINING_ROWS_GPU,
+    Deadlines,
+    FineTuned,
+    make_setup,
+    training_rows,
+    with_lm_scores,
+)
+from finetune.gates import lm_scores_gate_untested, scale_gate
 from finetune.generate import Generation, Generations
 from finetune.lora import attach, set_scale
 from finetune.prompt import Example
@@ -44,7 +53,7 @@ def test_the_result_is_complete_and_only_the_final_adapter_is_left_on_the_model(
     assert_final_adapter_alone(tuned)
     assert tuned.run is not None
     assert (tuned.run.steps, tuned.run.finished, tuned.timed_out, tuned.memory_retries) == (1, True, False, 0)
-    assert [gate.name for gate in tuned.gates] == ["adapter scale", "LM intent scores", "replies"]
+    assert [gate.name for gate in tuned.gates] == ["LM intent scores", "adapter scale", "replies"]
     assert all(gate.standard and gate.statistic and gate.reason for gate in tuned.gates)
     assert tuned.losses is not None
     assert tuned.warnings == ()
@@ -133,7 +142,6 @@ def test_a_fold_that_diverges_costs_its_own_evidence_and_the_final_adapter_is_th
     tuned = fine_tune_few()
     assert_final_adapter_alone(tuned, same_as=expected)
     assert tuned.warnings == ("fold 1 of 2 was not judged: the loss of step 1 is nan",)
-    assert gate_of(tuned, "LM intent scores").reason == "untested: fewer than two folds were scored"
     assert (tuned.lm_weight, tuned.generates, tuned.timed_out) == (0.0, False, False)
     assert tuned.losses is None, "the two losses would be those of different rows"
 
@@ -194,30 +202,49 @@ def test_drafts_are_compared_with_copies_and_not_the_other_way_round(draft: str,
     assert (replies.value > 0.5) == own
 
 
-def test_lm_scores_that_know_the_intent_of_unseen_rows_pass_their_gate(monkeypatch: Patch) -> None:
-    intent_of, decode = {row.id: row.intent for row in FEW}, base().tokenizer.decode
+@pytest.mark.parametrize("right", [True, False])
+def test_lm_scores_join_unless_the_train_rows_forbid_it(right: bool, monkeypatch: Patch) -> None:
+    decode = base().tokenizer.decode
 
-    def knowing(_: Any, prompt: Any, names: Any) -> list[float]:
-        return [0.0 if decode(list(name)).strip() == intent_of[prompt.row_id] else -9.0 for name in names]
+    def scores(_: Any, prompt: Any, tickets: Any) -> list[float]:
+        (stored,) = (row for row in FEW if f"sent this reply:\n{row.ideal_reply}\n" in decode(prompt))
+        intent_of = {row.text: row.intent for row in FEW}
+        return [0.0 if (intent_of[decode(ticket)] == stored.intent) == right else -90.0 for ticket in tickets]
 
-    monkeypatch.setattr("finetune.intent_likelihood.likelihoods", knowing)
+    monkeypatch.setattr("finetune.noisy_channel.log_likelihoods", scores)
     tuned = fine_tune_few()
     record = gate_of(tuned, "LM intent scores")
-    assert (tuned.lm_weight > 0, record.passed, record.n) == (True, True, 4)
+    assert (tuned.lm_weight > 0, record.passed, record.n) == (right, right, 4)
+    assert record.value is not None
+    assert (record.value > 0) == right
+
+
+def test_the_bare_base_scores_intents_even_where_no_adapter_was_kept(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.lm_scores_gate", lambda *_, **__: (0.3, lm_scores_gate_untested("passed here")[1]))
+    tuned = fine_tune_few(config=replace(ONE_EPOCH, learning_rate=inf))
+    assert (tuned.model, tuned.lm_weight) == (None, 0.3)
+
+
+def test_a_large_base_on_a_cpu_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.gather_evidence", lambda *_, **__: pytest.fail("folds were trained"))
+    tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
+    assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU")
+    assert (tuned.generates, tuned.losses) == (False, None)
 
 
 def test_an_expired_deadline_means_no_adapter_copies_and_no_lm_scores() -> None:
-    tuned = fine_tune_few(deadlines=Deadlines(-inf, -inf, -inf))
+    tuned = fine_tune_few(deadlines=Deadlines(-inf, -inf, -inf, -inf))
     assert (tuned.model, tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, None, 0.0, False, True)
     assert any("before the first step" in warning for warning in tuned.warnings)
 
 
 @pytest.mark.parametrize("parameters", [1, 2_000_000_000])
 def test_a_deadline_before_the_evidence_leaves_the_adapter_and_every_gate_says_why_nothing_uses_it(parameters: int) -> None:
-    tuned = fine_tune_few(replace(base(), parameters=parameters), deadlines=Deadlines(inf, inf, -inf))
+    tuned = fine_tune_few(replace(base(), parameters=parameters), deadlines=Deadlines(inf, inf, inf, -inf))
     assert_final_adapter_alone(tuned, same_as=undisturbed())
     assert (tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, 0.0, False, True)
-    assert all("untested: the time budget" in gate.reason for gate in tuned.gates)
+    for name in ("adapter scale", "replies"):
+        assert "untested: the time budget" in gate_of(tuned, name).reason
 
 
 def test_a_deadline_within_a_fold_ends_the_measuring_and_nothing_of_it_is_used(monkeypatch: Patch) -> None:
@@ -228,10 +255,10 @@ def test_a_deadline_within_a_fold_ends_the_measuring_and_nothing_of_it_is_used(m
         return real(model, batch)
 
     clock = SimpleNamespace(monotonic=lambda: now[0])
-    for module in ("fit", "evidence", "training", "generate", "intent_likelihood"):
+    for module in ("fit", "evidence", "training", "generate", "noisy_channel"):
         monkeypatch.setattr(f"finetune.{module}.time", clock)
     change_loss(monkeypatch, loss)
-    tuned = fine_tune_few(deadlines=Deadlines(5.0, 5.0, 5.0))
+    tuned = fine_tune_few(deadlines=Deadlines(5.0, 5.0, 5.0, 5.0))
     assert_final_adapter_alone(tuned)
     assert (tuned.losses, tuned.lm_weight, tuned.generates, tuned.timed_out) == (None, 0.0, False, True)
     assert "the time budget ended the measuring" in gate_of(tuned, "replies").reason
@@ -249,3 +276,12 @@ def test_rows_beyond_the_cap_are_left_to_retrieval_and_a_warning_says_so(monkeyp
     monkeypatch.setattr("finetune.fit.MAX_TRAINING_ROWS", 2)
     tuned = fine_tune_few()
     assert tuned.warnings[0] == "the adapter learns from 2 of 4 rows, retrieval from all"
+
+
+def test_a_base_whose_scores_gained_nothing_is_not_asked_for_them(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.own_row_scores", lambda *_: pytest.fail("rows were scored"))
+    classifier, tiny = classifier_for(), base()
+    setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, seed=0, processes=SINGLE_PROCESS)
+    same, found = with_lm_scores(setup, inf)
+    assert (same, found.weight, found.gate.passed) == (setup, 0.0, False)
+    assert "gained nothing on public sets" in found.gate.reason

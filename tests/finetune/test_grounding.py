@@ -26,7 +26,7 @@ SOURCE = (
     ],
 )
 def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
-    assert findings(reply, [SOURCE]) == ()
+    assert findings(reply, [SOURCE], "how?") == ()
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,34 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
     ],
 )
 def test_what_stands_in_no_source_is_found(reply: str, expected: str) -> None:
-    assert any(expected in finding for finding in findings(reply, [SOURCE])), findings(reply, [SOURCE])
+    assert any(expected in finding for finding in findings(reply, [SOURCE], "how?")), findings(reply, [SOURCE], "how?")
 
 
 def test_the_ticket_is_a_source_and_so_is_each_exemplar() -> None:
-    assert findings("Order 77 is on its way, 3 days left.", ["3 days", "where is order 77?"]) == ()
+    assert findings("Order 77 is on its way, 3 days left.", ["3 days"], "where is order 77?") == ()
 
 
 def test_a_run_of_words_that_a_source_repeats_too_may_be_repeated() -> None:
     twice = "Go to the page. Then go to the page again."
-    assert findings(twice, [twice]) == ()
+    assert findings(twice, [twice], "how?") == ()
 
 
 def test_a_reply_that_was_cut_never_passes() -> None:
-    assert findings("Open Settings → Members", [SOURCE], ended=False) == ("it never ended",)
+    assert findings("Open Settings → Members", [SOURCE], "how?", ended=False) == ("it never ended",)
+
+
+STORED = ["Guests need no seat on any plan.", "One more seat is $12 a month."]
+TICKET = "the last two digits of her number are transposed on the form that went to the government"
+
+
+def test_a_reply_that_says_the_ticket_back_is_found() -> None:
+    echo = "The last two digits of her number are swapped on what went to the government."
+    assert findings(echo, STORED, TICKET) == ("it says the ticket back",)
+
+
+def test_a_reply_with_words_or_facts_of_a_stored_reply_is_no_echo() -> None:
+    assert findings("Guests need no seat.", STORED, TICKET) == ()
+    assert findings("The last two digits of her number cost $12 for the government.", STORED, TICKET) == ()
+    assert findings("The digits of her number.", (), TICKET) == (), "without stored replies there is nothing to compare with"
+    joined = ["Her number stands on the form.", "The government gets the transposed digits from you."]
+    assert findings("Her number stands on the form; the government gets the digits.", joined, TICKET) == ()

@@ -149,7 +149,7 @@ def test_stages_end_in_their_order_within_the_time_budget(tried: list[str], monk
     asked = tuning(monkeypatch, undisturbed())
     found = fitted(budget=1000.0)
     deadlines = asked[0]["deadlines"]
-    assert deadlines.loading < deadlines.training < deadlines.evidence < found.deadline
+    assert deadlines.loading < deadlines.scoring < deadlines.training < deadlines.evidence < found.deadline
     assert found.deadline - deadlines.loading < 1000.0
 
 
@@ -171,6 +171,7 @@ def test_what_its_gates_keep_out_is_not_used() -> None:
 def test_lm_scores_with_a_weight_move_the_probabilities_of_new_tickets() -> None:
     scorer = model_with(lm_weight=0.5).intent_scorer()
     assert scorer is not None
+    scorer.below = 2.0
     ticket, encoder = Ticket("v", "leaked seat"), HashEncoder()
     (plain,) = retrieve(classifier_for(), [ticket], encoder.encode([ticket.text]))
     (moved,) = retrieve(classifier_for(), [ticket], encoder.encode([ticket.text]), lm_scorer=scorer)

@@ -50,7 +50,9 @@ def test_a_ticket_never_becomes_a_control_token(token: str) -> None:
     assert sum(i in found.controls for i in attack) == sum(i in found.controls for i in plain)
     example = found.example(row(9, "q", f"a{token}", f"reply {token}"), ())
     assert [i in found.controls for i in example.ids[-example.supervised :]].count(True) == 1
-    assert not any(i in found.controls for i in found.name(f"a{token}"))
+    assert not any(i in found.controls for i in found.continuation(f"a{token}"))
+    asked, attacked = (found.request(text, max_new_tokens=9) for text in ("x", f"x{token}y"))
+    assert sum(i in found.controls for i in attacked) == sum(i in found.controls for i in asked)
 
 
 def test_trap_1_the_end_token_is_supervised_and_comes_from_the_template() -> None:
@@ -101,6 +103,11 @@ def test_then_the_middle_of_the_ticket_goes() -> None:
     assert len(ids) + 100 <= 700
 
 
-def test_a_name_that_begins_another_one_ends_with_its_line() -> None:
-    short, long = (writer().name(name) for name in ("billing", "billing.seat"))
-    assert short != long[: len(short)]
+def test_a_request_is_one_user_turn_and_what_is_too_long_is_refused() -> None:
+    found = writer()
+    assert (
+        decoded(found, found.request("Say it.", max_new_tokens=9))
+        == "<|im_start|>user\nSay it.<|im_end|>\n<|im_start|>assistant\n"
+    )
+    with pytest.raises(NoPrompt, match="leaves no room"):
+        writer(max_length=700).request("y" * 700, max_new_tokens=9)

@@ -3,8 +3,16 @@ from dataclasses import replace
 import pytest
 
 from finetune.prompt import Example, PromptWriter, prompt_writer
-from finetune.training_data import TrainingConfig, TrainingData, config_for, judging_examples, make_training_data
+from finetune.training_data import (
+    LARGE_BASE_CPU_ROWS,
+    TrainingConfig,
+    TrainingData,
+    config_for,
+    judging_examples,
+    make_training_data,
+)
 from retrieval.cross_validation import out_of_fold_log_probabilities
+from retrieval.train_set import representative_rows
 from tests.fakes import ROWS, base, row, tokenizer
 from tests.finetune.helpers import classifier_for
 
@@ -73,3 +81,16 @@ def test_a_large_base_learns_to_copy_and_a_small_one_to_write() -> None:
     small, large = base(), replace(base(), parameters=2_000_000_000)
     assert (config_for(small).learning_rate, config_for(small).own_reply_share) == (1e-3, 0.0)
     assert (config_for(large).learning_rate, config_for(large).own_reply_share) == (2e-4, 1.0)
+
+
+def test_representative_rows_alone_are_learned_and_their_exemplars_come_from_all() -> None:
+    data = data_with(TrainingConfig(rows=3, epochs=2))
+    kept = [ROWS[i].id for i in representative_rows(CLASSIFIER.train_set, at_most=3)]
+    assert [[example.row_id for example in epoch] for epoch in data.epochs] == [kept] * 2
+    others = [row.ideal_reply for row in ROWS if row.id not in kept]
+    assert any(reply in prompt_of(example) for reply in others for example in data.epochs[0])
+
+
+def test_a_large_base_on_a_cpu_learns_from_fewer_rows() -> None:
+    assert config_for(base()).rows is None
+    assert config_for(replace(base(), parameters=7_000_000_000)).rows == LARGE_BASE_CPU_ROWS

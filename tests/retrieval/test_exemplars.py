@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -10,10 +11,10 @@ from retrieval.exemplars import (
     EXEMPLARS,
     NEAREST_TEXTS,
     NearRows,
+    candidate_rows,
     choose_exemplars,
     exemplar_scores,
     near_rows,
-    nearest_of_intents,
     with_own_row,
 )
 from retrieval.index import ROWS_PER_TEXT
@@ -183,6 +184,18 @@ def test_exemplars_that_score_the_same_stand_in_the_order_of_the_rows() -> None:
     assert choose_exemplars(train_set(), near, np.array([0.5, 0.5 + 1e-7, 0.5 - 1e-7]), count=3).tolist() == [0, 1, 4]
 
 
-def test_each_intent_shows_its_nearest_row_in_the_order_of_the_intents() -> None:
-    near = NearRows(np.array([0, 1, 2, 3]), np.array([0.1, 0.3, 0.2, 0.1], dtype=np.float32), np.zeros(4, dtype=np.float32))
-    assert nearest_of_intents(train_set(), near, np.array([1, 2, 0])).tolist() == [1, 2], "data.export has no row here"
+def test_candidate_rows_are_the_best_with_each_pair_of_intent_and_reply_once() -> None:
+    rows = (
+        *ROWS[:3],
+        row(7, "a seat?", "billing.seat", ROWS[0].ideal_reply),
+        row(8, "token", "api.token", ROWS[0].ideal_reply),
+    )
+    near = NearRows(np.arange(5), np.zeros(5, dtype=np.float32), np.zeros(5, dtype=np.float32))
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert candidate_rows(train_set(rows), near, scores, count=9).tolist() == [4, 3, 2, 1]
+    assert candidate_rows(train_set(rows), near, scores, count=2).tolist() == [4, 3]
+    bare = tuple(replace(row, ideal_reply="") for row in ROWS[:3])
+    near = NearRows(np.arange(3), np.zeros(3, dtype=np.float32), np.zeros(3, dtype=np.float32))
+    assert candidate_rows(train_set(bare), near, scores[:3], count=9).tolist() == [2, 1, 0], (
+        "rows without a reply are told apart"
+    )

@@ -220,3 +220,16 @@ print([inspect.main({options!r}), *(name for name in sys.modules if name.startsw
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[0]"
+
+
+def test_a_run_with_lm_scores_is_shown_without_them_and_a_note_says_so(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights"
+    copytree(finished / "weights", weights)
+    assert inspect.main(["--weights", str(finished / "weights"), "--ticket", "seat?"]) == 0
+    assert "LM intent scores" not in capsys.readouterr().err
+    record = json.loads((weights / "run.json").read_text()) | {"lm_scores": {"weight": 0.3, "near_rows": 6}}
+    (weights / "run.json").write_text(json.dumps(record))
+    assert inspect.main(["--weights", str(weights), "--ticket", "seat?"]) == 0
+    assert "note: the run added LM intent scores for unsure tickets" in capsys.readouterr().err

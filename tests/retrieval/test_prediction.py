@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from retrieval.intent_classifier import fit_classifier
 from retrieval.prediction import Reply, copy_reply, predictions, retrieval_record
-from retrieval.prompt_text import intent_prompt_text, reply_prompt_text
+from retrieval.prompt_text import reply_prompt_text, ticket_request
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.tickets import Ticket
 from tests.fakes import ROWS, HashEncoder, train_set
@@ -60,10 +61,7 @@ def test_a_reply_prompt_shows_exemplars_best_last_next_to_the_ticket() -> None:
     assert reply_prompt_text("seat?", [], intent="x").user == "Ticket:\nseat?"
 
 
-def test_an_intent_prompt_shows_tickets_and_intents_and_no_replies() -> None:
-    prompt = intent_prompt_text("seat?", [ROWS[2], ROWS[0]])
-    assert prompt.user == (
-        f"Sorted tickets:\n\nticket: {ROWS[0].text}\nintent: billing.seat\n\n"
-        f"ticket: {ROWS[2].text}\nintent: api.token\n\nTicket:\nseat?"
-    )
-    assert prompt.assistant == "intent:"
+def test_a_ticket_request_holds_the_stored_reply_or_else_the_ticket() -> None:
+    assert ROWS[0].ideal_reply in ticket_request(ROWS[0])
+    assert ROWS[0].text not in ticket_request(ROWS[0])
+    assert ROWS[0].text in ticket_request(replace(ROWS[0], ideal_reply=""))

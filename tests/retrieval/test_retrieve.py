@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from retrieval.cross_validation import out_of_fold_log_probabilities
-from retrieval.exemplars import CANDIDATE_INTENTS
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.prediction import retrieval_record
@@ -17,10 +16,14 @@ TICKETS = [Ticket(f"v{i}", f"seat token export {i} {row.text}") for i, row in en
 
 
 class FakeScorer:
-    """Scores the candidate at one place highest, and remembers what it was asked."""
+    """Scores the intent at one place highest, and remembers what it was asked."""
 
-    def __init__(self, favourite: int = 1, *, weight: float = 2.0, more: Mapping[str, float] | None = None) -> None:
-        self.favourite, self.weight, self.more = favourite, weight, more or {}
+    candidates = 6
+
+    def __init__(
+        self, favourite: int = 1, *, weight: float = 2.0, below: float = 2.0, more: Mapping[str, float] | None = None
+    ) -> None:
+        self.favourite, self.weight, self.below, self.more = favourite, weight, below, more or {}
         self.asked: list[Sequence[IntentQuestion]] = []
 
     def score(self, questions: Sequence[IntentQuestion]) -> dict[str, dict[str, float]]:
@@ -28,8 +31,8 @@ class FakeScorer:
         return {q.ticket.id: self._scores(q) for q in questions}
 
     def _scores(self, question: IntentQuestion) -> dict[str, float]:
-        best = question.candidates[self.favourite]
-        return {intent: 0.0 if intent == best else -30.0 for intent in question.candidates} | dict(self.more)
+        intents = list(dict.fromkeys(row.intent for row in question.rows))
+        return {intent: 0.0 if intent == intents[self.favourite] else -30.0 for intent in intents} | dict(self.more)
 
 
 def classifier_of(rows: Sequence[LabelledTicket] = ROWS) -> IntentClassifier:
@@ -103,9 +106,7 @@ def test_how_many_tickets_stand_in_a_batch_changes_nothing(monkeypatch: pytest.M
     assert [found["id"] for found in whole] == [ticket.id for ticket in TICKETS]
 
 
-def test_the_language_model_is_asked_once_a_batch_for_the_candidates_with_their_nearest_rows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_language_model_is_asked_once_a_batch_about_the_best_exemplars(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier, scorer = classifier_of(EIGHT), FakeScorer()
     monkeypatch.setattr("retrieval.intent_classifier.MAX_BATCH", 2)
     tickets = [Ticket(f"v{i}", f"a b c d e f g h about {word}") for i, word in enumerate("abc")]
@@ -113,13 +114,22 @@ def test_the_language_model_is_asked_once_a_batch_for_the_candidates_with_their_
     ask(classifier, tickets, lm_scorer=scorer)
     assert [[q.ticket for q in questions] for questions in scorer.asked] == [tickets[:2], tickets[2:]]
     for question, found in zip([q for questions in scorer.asked for q in questions], plain, strict=True):
-        assert question.candidates == tuple(score.intent for score in found.intents[:CANDIDATE_INTENTS])
-        assert tuple(row.intent for row in question.rows) == question.candidates
-        vectors = classifier.ticket_index.centred(HashEncoder().encode([question.ticket.text]))
-        cosines = classifier.ticket_index.cosines(vectors[0], np.arange(len(EIGHT)))
-        for shown in question.rows:
-            rivals = [cosines[i] for i, row in enumerate(EIGHT) if row.intent == shown.intent]
-            assert cosines[EIGHT.index(shown)] == max(rivals)
+        assert len(question.rows) == FakeScorer.candidates
+        assert question.rows[: len(found.exemplars)] == found.exemplars
+
+
+def test_sure_tickets_and_those_with_one_intent_near_are_not_asked_about() -> None:
+    classifier = classifier_of()
+    confidences = [found.confidence for found in ask(classifier)]
+    middle = sorted(confidences)[3]
+    scorer = FakeScorer(below=middle)
+    ask(classifier, lm_scorer=scorer)
+    asked = {question.ticket.id for question in scorer.asked[0]}
+    assert asked == {ticket.id for ticket, sure in zip(TICKETS, confidences, strict=True) if sure < middle}
+    assert 0 < len(asked) < len(TICKETS)
+    alone = FakeScorer()
+    ask(classifier_of(ROWS[:2]), lm_scorer=alone)
+    assert alone.asked == [()]
 
 
 def test_lm_scores_decide_intent_and_exemplars_and_stand_in_the_record() -> None:
@@ -153,11 +163,12 @@ def test_a_ticket_that_the_language_model_leaves_out_keeps_its_intents() -> None
 
 
 def test_lm_scores_cannot_bring_in_an_intent_that_is_no_candidate() -> None:
-    classifier, ticket = classifier_of(EIGHT), Ticket("v", "about a b c")
-    (plain,) = ask(classifier, [ticket])
-    outside = next(intent for intent in classifier.train_set.intents if intent not in {s.intent for s in plain.intents})
-    (scored,) = ask(classifier, [ticket], lm_scorer=FakeScorer(favourite=0, more={outside: 1000.0}))
-    assert scored.intent == plain.intent
+    classifier, ticket, scorer = classifier_of(EIGHT), Ticket("v", "about a b c"), FakeScorer()
+    (plain,) = ask(classifier, [ticket], lm_scorer=scorer)
+    near = {row.intent for row in scorer.asked[0][0].rows}
+    outside = next(intent for intent in classifier.train_set.intents if intent not in near)
+    (scored,) = ask(classifier, [ticket], lm_scorer=FakeScorer(more={outside: 1000.0}))
+    assert retrieval_record(scored) == retrieval_record(plain)
 
 
 def test_train_rows_are_retrieved_as_if_they_were_new() -> None:

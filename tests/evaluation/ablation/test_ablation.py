@@ -9,8 +9,19 @@ import pytest
 
 from evaluation.ablation.__main__ import CachingEncoder, main
 from evaluation.ablation.comparison import compare, figure, table_line
-from evaluation.ablation.outputs import Output, adapter, as_drafted, classifier_of, generates, prompt_key, run_systems
+from evaluation.ablation.outputs import (
+    Output,
+    adapter,
+    as_drafted,
+    classifier_of,
+    generates,
+    lm_scorer,
+    prompt_key,
+    retrieved,
+    run_systems,
+)
 from evaluation.ablation.systems import FULL, GENERATION, RETRIEVAL, System
+from finetune import noisy_channel
 from finetune.base_model import BaseModel
 from finetune.training_data import TrainingConfig
 from retrieval.gate import Gate
@@ -232,3 +243,27 @@ def test_bad_options_are_a_sentence(
     use_hash_encoder(monkeypatch, "evaluation.ablation.__main__")
     assert main([*options, *([] if "--base-model" in options else ["--base-model", "none"])]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_question_is_scored_once_for_all_systems_and_without_lm_scores_none_is_used(
+    tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noisy_channel, "UNSURE", 2.0)
+    monkeypatch.setattr(noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1))
+    split, asked = tiny_split(), list[int]()
+    compute = noisy_channel.NoisyChannel.score
+
+    def counted(self: Any, questions: Any) -> Any:
+        asked.append(len(questions))
+        return compute(self, questions)
+
+    monkeypatch.setattr(noisy_channel.NoisyChannel, "score", counted)
+    classifier = classifier_of(split, BY_NAME[FULL], seed=0)
+    scorer = lm_scorer(classifier, tiny, seed=0)
+    assert scorer is not None
+    with_scores = [retrieved(split, classifier, HashEncoder(), BY_NAME[FULL], scorer) for _ in range(2)]
+    without = retrieved(split, classifier, HashEncoder(), BY_NAME["without LM intent scores"], scorer)
+    assert asked == [len(ROWS), 2, 0], "the train rows, the two tickets, and nothing new"
+    assert with_scores[0] == with_scores[1]
+    assert any(score.lm_score is not None for score in with_scores[0][0].intents)
+    assert all(score.lm_score is None for found in without for score in found.intents)

@@ -6,13 +6,16 @@ import pytest
 
 from evaluation.benchmarks import prompt_variants
 from evaluation.benchmarks.prompt_variants import VARIANTS, answer, main, measure, table_line
-from finetune.training_data import config_for
+from evaluation.generation import supported_examples
+from finetune.prompt import prompt_writer
+from finetune.training_data import TrainingConfig, config_for
+from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.intent_classifier import fit_classifier
 from retrieval.prediction import Reply
 from retrieval.retrieve import retrieve
 from tests.evaluation.ablation.test_ablation import spy_on_training
 from tests.evaluation.samples import LABEL, tiny_split, use_hash_encoder
-from tests.fakes import ROWS, HashEncoder, base
+from tests.fakes import ROWS, HashEncoder, base, row, train_set
 from tests.test_run import GOOD, write
 
 
@@ -37,9 +40,10 @@ def test_the_variants_train_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None
         [own[x.row_id] in tiny.tokenizer.decode(x.ids).partition("\n\nTicket:")[0] for epoch in epochs for x in epoch]
         for epochs, _ in trained
     ]
-    always, half, never, longer = shown
-    assert [len(flags) / len(ROWS) for flags in shown] == [2, 2, 2, 4]
-    assert (all(always), any(never), any(longer)) == (True, False, False)
+    always, half, never, longer, always_15, never_15, *supported = shown
+    assert [len(flags) / len(ROWS) for flags in shown[:6]] == [2, 2, 2, 4, 2, 2]
+    assert (all(always), any(never), any(longer), all(always_15), any(never_15)) == (True, False, False, True, False)
+    assert all(len(flags) < 2 * len(ROWS) for flags in supported), "a row whose reply has no supported sentence is left out"
     assert 0 < sum(half) < len(half)
 
 
@@ -53,6 +57,7 @@ def test_a_draft_and_what_a_customer_gets_are_measured_apart_and_against_copying
     assert max(found["drafted"]) < 0.5
     line = table_line("x", [copied, found])
     assert (line["minus copy"], line["replaced"], line["facts"], line["s per split"]) == ("+0.000 ± 0.000", "2", "0/0", "3")
+    assert (line["stored reply"], line["ROUGE-L"], line["quality"]) == ("2", "1.000", "1.000")
 
 
 def test_the_command_prints_a_json_line_for_each_variant_and_a_table(
@@ -79,3 +84,17 @@ def test_the_command_prints_a_json_line_for_each_variant_and_a_table(
 def test_bad_options_are_a_sentence(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(options) == 2
     assert said in capsys.readouterr().err
+
+
+def test_supported_targets_keep_the_sentences_whose_facts_stand_in_the_prompt() -> None:
+    rows = (
+        row(1, "one more seat", "billing.seat", "One more seat is $12. Write to Ann within 9 days."),
+        row(2, "another seat", "billing.seat", "A seat is $12."),
+        row(3, "rotate a token", "api.token", "Press Rotate. It works for 24 hours."),
+        row(4, "old token", "api.token", "It takes 7 minutes."),
+    )
+    tiny, classifier = base(), fit_classifier(train_set(rows), with_names=True)
+    log_p, writer = out_of_fold_log_probabilities(classifier), prompt_writer(tiny.tokenizer, tiny.max_length)
+    found = supported_examples(classifier, log_p, writer, TrainingConfig())
+    targets = {x.row_id: tiny.tokenizer.decode(x.ids[-x.supervised : -1]).strip() for x in found}
+    assert targets == {"t1": "One more seat is $12.", "t2": "A seat is $12.", "t3": "Press Rotate."}
