@@ -207,12 +207,11 @@ def _lm_scores(
 ) -> LmScores:
     """The scores of the intents that were asked about; no other intent can come in."""
     questions = intent_questions(classifier, tickets, near, log_p, candidates=scorer.candidates, below=scorer.below)
-    scores = scorer.score(questions)
-    return {
-        question.ticket.id: {row.intent: scores[question.ticket.id][row.intent] for row in question.rows}
-        for question in questions
-        if question.ticket.id in scores
-    }
+    scores, found = scorer.score(questions), {}
+    for question in questions:
+        given = scores.get(question.ticket.id, {})
+        found[question.ticket.id] = {row.intent: given[row.intent] for row in question.rows if row.intent in given}
+    return found
 
 
 class _Stored(TypedDict):
