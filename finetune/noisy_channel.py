@@ -90,12 +90,12 @@ class NoisyChannel:
             found |= {
                 question.ticket.id: _best_rows(question, likelihoods)
                 for question in block
-                if all(math.isfinite(likelihoods.get(_key(question, row), math.nan)) for row in question.rows)
+                if all(math.isfinite(likelihoods.get(pair_key(question, row), math.nan)) for row in question.rows)
             }
         return found
 
     def row_scores(self, questions: Sequence[IntentQuestion]) -> dict[str, float]:
-        """The log-likelihood of each ticket given each of its rows, by `_key`; missing where it could not be computed."""
+        """The log-likelihood of each ticket given each of its rows, by `pair_key`; missing where it could not be computed."""
         found, short = dict[str, float](), set[str]()
         with without_adapter(self.model):
             for request, asked in bar(self.processes.share(self._by_request(questions)), self.label):
@@ -139,17 +139,18 @@ class NoisyChannel:
             return {}
         tickets = [self.writer.continuation(text)[:MAX_TICKET_TOKENS] for text in texts]
         of_text = dict(zip(texts, log_likelihoods(self.model, prompt, tickets), strict=True))
-        return {_key(question, row): of_text[question.ticket.text] for question, row in asked}
+        return {pair_key(question, row): of_text[question.ticket.text] for question, row in asked}
 
 
-def _key(question: IntentQuestion, row: LabelledTicket) -> str:
+def pair_key(question: IntentQuestion, row: LabelledTicket) -> str:
+    """The name of a ticket and a row that it is scored with."""
     return f"{question.ticket.id}\n{row.id}"
 
 
 def _best_rows(question: IntentQuestion, likelihoods: Mapping[str, float]) -> dict[str, float]:
     found: dict[str, float] = {}
     for row in question.rows:
-        score = likelihoods[_key(question, row)]
+        score = likelihoods[pair_key(question, row)]
         found[row.intent] = max(found.get(row.intent, -math.inf), score)
     return found
 

@@ -11,13 +11,14 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch.nn import Module
 
+from evaluation.benchmarks.fewshot import calibration_error
 from evaluation.benchmarks.public_sets import (
     Draw,
     PublicSet,
@@ -29,24 +30,25 @@ from evaluation.benchmarks.public_sets import (
     load_set,
     written_size,
 )
+from evaluation.benchmarks.stored_replies import Case, copied, graded
 from evaluation.benchmarks.thirty_rows import with_error
 from evaluation.command import count, new_parser, print_table, run_command
 from evaluation.embeddings import CachingEncoder
 from evaluation.generation import FAILURES
 from evaluation.score.grading import GRADING_ENCODER
+from evaluation.score.labels import Label
 from finetune.base_model import BaseModel, load_base
 from finetune.base_selection import base_problems
 from finetune.gates import LmWeight, lm_scores_gate
 from finetune.lora import temporary_adapter
 from finetune.memory import OutOfMemory
-from finetune.noisy_channel import NEAR_ROWS, UNSURE, NoisyChannel, Request
+from finetune.noisy_channel import NEAR_ROWS, UNSURE, NoisyChannel, Request, pair_key
 from finetune.prompt import PromptWriter, prompt_writer
 from finetune.training import train
 from retrieval.console import say
 from retrieval.cross_validation import out_of_fold_log_probabilities
-from retrieval.encoder import Encoder, humanised, load_encoder
+from retrieval.encoder import Encoder, Vectors, humanised, load_encoder
 from retrieval.exemplars import REPLY_WEIGHT, TICKET_WEIGHT, NearRows, candidate_rows, exemplar_scores, near_rows
-from retrieval.facts import facts
 from retrieval.intent_classifier import Floats, IntentClassifier, fit_classifier, winners
 from retrieval.label_names import label_names_gate
 from retrieval.lm_fusion import fuse
@@ -65,7 +67,7 @@ GIVEN: Mapping[str, Request] = {  # what the base is given
     "reply, role": lambda row: (
         f"You are a customer. After you wrote to the support, you got this reply:\n{row.ideal_reply}\n\nWhat had you written?"
     ),
-    "ticket": lambda row: f"A customer wrote this ticket:\n{row.text}\n\n{ANOTHER}",
+    "ticket": lambda row: ticket_request(replace(row, ideal_reply="")),
     "both": lambda row: (
         f"A customer wrote this ticket:\n{row.text}\n\nA support agent sent this reply:\n{row.ideal_reply}\n\n{ANOTHER}"
     ),
@@ -77,7 +79,6 @@ WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 SCORED_BELOW = 0.95  # tickets with a higher confidence of the classifier are not scored: they are right anyway
 THRESHOLDS = (0.7, 0.8, 0.9, SCORED_BELOW)
 INTENT_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2)  # in the exemplar ranking
-BINS = 10  # of confidence, for the calibration error
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Scored:
 
     classifier: IntentClassifier
     tickets: tuple[LabelledTicket, ...]  # m of them
+    vectors: Vectors  # (m, d) of them
     expected: Rows  # (m,) their intents
     log_p: Floats  # (m, c) of the classifier
     near: list[NearRows]
@@ -132,22 +134,32 @@ def score_draw(drawn: Draw, base: BaseModel | None, given: Sequence[str], option
     train_set = drawn.train_set
     classifier = fit_classifier(train_set, with_names=label_names_gate(train_set, seed=0).passed)
 
-    def scored(tickets: Sequence[LabelledTicket], expected: Rows, log_p: Floats, near: list[NearRows], name: str) -> Scored:
+    def scored(
+        tickets: Sequence[LabelledTicket],
+        vectors: Vectors,
+        expected: Rows,
+        log_p: Floats,
+        near: list[NearRows],
+        *,
+        name: str,
+    ) -> Scored:
+        """These tickets with all scores that are wanted."""
         rows = _candidates(classifier, log_p, near, options.candidates)
         scores = {}
         for what in given:
             make = partial(_scores, train_set, tickets, rows, base, what)
             asked = "\n".join(GIVEN[what](row) for row in train_set.rows) + str(rows.tolist())
             scores[what] = _kept(options.cache, f"{name} {what}", asked, make)
-        return Scored(classifier, tuple(tickets), expected, log_p, near, rows, scores)
+        return Scored(classifier, tuple(tickets), vectors, expected, log_p, near, rows, scores)
 
     log_p = classifier.score(drawn.vectors, [row.text for row in drawn.tests]).log_probabilities
-    tests = scored(drawn.tests, drawn.expected, log_p, near_rows(classifier, drawn.vectors, log_p), key)
+    tests = scored(drawn.tests, drawn.vectors, drawn.expected, log_p, near_rows(classifier, drawn.vectors, log_p), name=key)
     if not options.own_rows:
         return ScoredDraw(tests, None)
     log_p = out_of_fold_log_probabilities(classifier)
     near = near_rows(classifier, train_set.ticket_vectors, log_p, hidden=range(len(train_set.rows)))
-    return ScoredDraw(tests, scored(train_set.rows, train_set.labels, log_p, near, f"{key} own rows"))
+    own = scored(train_set.rows, train_set.ticket_vectors, train_set.labels, log_p, near, name=f"{key} own rows")
+    return ScoredDraw(tests, own)
 
 
 def _candidates(classifier: IntentClassifier, log_p: Floats, near: Sequence[NearRows], count: int) -> Rows:
@@ -192,7 +204,7 @@ def _scores(train_set: TrainSet, tickets: Sequence[LabelledTicket], rows: Rows, 
     found = np.full(rows.shape, np.nan)
     for i, question in enumerate(questions):
         for k, row in enumerate(question.rows):
-            found[i, k] = likelihoods.get(f"{question.ticket.id}\n{row.id}", np.nan)  # a prompt may be too long
+            found[i, k] = likelihoods.get(pair_key(question, row), np.nan)  # a prompt may be too long
     return found
 
 
@@ -214,13 +226,11 @@ def cross_entropy(found: Floats, scored: Scored) -> float:
     return float(-found[np.arange(len(found)), scored.expected].mean())
 
 
-def calibration_error(found: Sequence[Floats], draws: Sequence[Scored]) -> float:
-    """Expected calibration error over all tickets of the draws, in `BINS` bins of confidence."""
+def calibration(found: Sequence[Floats], draws: Sequence[Scored]) -> float:
+    """Expected calibration error over all tickets of the draws."""
     confidence = np.concatenate([np.exp(log_p.max(axis=1)) for log_p in found])
     right = np.concatenate([winners(log_p) == scored.expected for log_p, scored in zip(found, draws, strict=True)])
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = (np.abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean() for b in np.unique(bins))
-    return float(sum(gaps))
+    return calibration_error(confidence, right)
 
 
 def table_line(name: str, draws: Sequence[Scored], way: Way) -> dict[str, str]:
@@ -240,7 +250,7 @@ def _figures(found: Sequence[Floats], draws: Sequence[Scored]) -> dict[str, str]
         "minus classifier, points": with_error(gains, digits=1),
         "cross-entropy": f"{np.mean(entropies):.3f}",
         "minus classifier": with_error(losses, digits=3),
-        "calibration error": f"{calibration_error(found, draws):.3f}",
+        "calibration error": f"{calibration(found, draws):.3f}",
     }
 
 
@@ -305,18 +315,12 @@ def _copied(
     draws: Sequence[Scored], found: Sequence[Floats], intent_weight: float, grading: Encoder
 ) -> list[tuple[float, float]]:
     """For each draw the mean cosine and recall of facts of the copied replies."""
-    lines = []
+    lines, choice = [], copied((TICKET_WEIGHT, REPLY_WEIGHT, intent_weight))
     for scored, log_p in zip(draws, found, strict=True):
-        stored, labels = scored.classifier.train_set.rows, scored.classifier.train_set.labels
-        replies = []
-        for near, own in zip(scored.near, log_p, strict=True):
-            ranking = TICKET_WEIGHT * near.ticket_cosines + REPLY_WEIGHT * near.reply_cosines
-            ranking = ranking + intent_weight * own[labels[near.rows]]
-            replies.append(stored[near.rows[int(np.argmax(np.round(ranking, 5)))]].ideal_reply)
-        ideal = [row.ideal_reply for row in scored.tickets]
-        cosine = np.sum(grading.encode(ideal) * grading.encode(replies), axis=1).mean()
-        recalls = [len(facts(a) & facts(b)) / len(facts(a)) for a, b in zip(ideal, replies, strict=True) if facts(a)]
-        lines.append((float(cosine), float(np.mean(recalls)) if recalls else 0.0))
+        train_set, labels = scored.classifier.train_set, [Label(r.id, (r.intent,), r.ideal_reply) for r in scored.tickets]
+        parts = zip(scored.vectors, scored.near, log_p, labels, strict=True)
+        own = graded([Case(vector, near, p, train_set, label) for vector, near, p, label in parts], choice, grading)
+        lines.append((float(own.cosine.mean()), float(np.nanmean(own.recall))))
     return lines
 
 

@@ -95,13 +95,9 @@ def test_an_adapter_on_the_base_is_off_while_scoring_and_on_again_afterwards() -
     ids = torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
         before = model(input_ids=ids).logits
-        assert replace_model(tiny, model).score([question("v")]) == bare
+        assert NoisyChannel(model, writer_for(tiny), 1.0).score([question("v")]) == bare
         assert torch.equal(model(input_ids=ids).logits, before)
-    assert scorer(tiny).score([question("v")]) != bare, "the adapter would be heard"
-
-
-def replace_model(tiny: BaseModel, model: Any) -> NoisyChannel:
-    return NoisyChannel(model, writer_for(tiny), 1.0)
+    assert scorer(tiny).score([question("v")]) != bare, "the adapter would change the scores"
 
 
 def test_scores_reach_the_tickets_that_are_retrieved() -> None:

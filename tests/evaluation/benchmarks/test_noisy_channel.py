@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks import noisy_channel
-from evaluation.benchmarks.noisy_channel import Scored, ScoredDraw, Way, calibration_error, gate_lines, score_draw, table_line
+from evaluation.benchmarks.noisy_channel import Scored, ScoredDraw, Way, calibration, gate_lines, score_draw, table_line
 from evaluation.benchmarks.public_sets import Draw
 from retrieval.exemplars import near_rows
 from retrieval.intent_classifier import fit_classifier
@@ -22,9 +22,10 @@ WAVERING = np.log(np.array([[0.5, 0.4, 0.1], [0.3, 0.4, 0.3]]))  # both wrong
 
 def scored(scores: list[list[float]]) -> Scored:
     classifier = fit_classifier(train_set(), with_names=True)
-    near = near_rows(classifier, HashEncoder().encode([test.text for test in TESTS]), WAVERING)
+    vectors = HashEncoder().encode([test.text for test in TESTS])
+    near = near_rows(classifier, vectors, WAVERING)
     rows = np.array([[0, 1, 2], [2, 3, 0]])  # seat seat token, token token seat
-    return Scored(classifier, TESTS, TRUE, WAVERING, near, rows, {"reply": np.array(scores)})
+    return Scored(classifier, TESTS, vectors, TRUE, WAVERING, near, rows, {"reply": np.array(scores)})
 
 
 def test_an_intent_has_its_best_rows_score_or_the_mean_of_its_rows() -> None:
@@ -42,11 +43,11 @@ def test_scores_make_the_right_intents_of_unsure_tickets_and_leave_sure_ones() -
     assert table_line("x", [found], Way("reply", 1.0, 3, below=0.45))["right %"] == "50.0", "the first has confidence .5"
 
 
-def test_the_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
+def test_the_calibration_is_the_gap_of_confidence_and_accuracy() -> None:
     found = scored([[0.0] * 3] * 2)
-    assert calibration_error([WAVERING], [found]) == pytest.approx((0.5 + 0.4) / 2)
+    assert calibration([WAVERING], [found]) == pytest.approx((0.5 + 0.4) / 2)
     sure = np.log(np.array([[0.01, 0.98, 0.01], [0.98, 0.01, 0.01]]))
-    assert calibration_error([sure], [found]) == pytest.approx(0.02)
+    assert calibration([sure], [found]) == pytest.approx(0.02)
 
 
 def test_the_gate_takes_scores_that_harm_the_train_rows_out() -> None:
