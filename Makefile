@@ -1,12 +1,18 @@
 # make run    installs what is missing and answers the sample tickets
 # make report shows the run of the sample as a page, out/report.html
 # make test   installs what is missing and runs the tests
+# make bench  measures this program beside TRL and SetFit, in an environment of its own: docs/bench.md
 # make check  the tests, then the linters and the types, as CI does
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run report test check
+# DATA=folder of public sets with replies: every round draws 30 rows and 50 tickets of Bitext; else the sample's 30 and 10
+BENCH_SAMPLE := --train data/train.jsonl --val data/val.jsonl --labels data/val_labels.jsonl
+BENCH_DRAWN = --folds $(DATA)/bitext_train_10.jsonl $(DATA)/bitext_test.jsonl --intents 15 --tests 50
+BENCH = .venv-bench/bin/python -m evaluation.benchmarks.bench $(if $(DATA),$(BENCH_DRAWN),$(BENCH_SAMPLE))
+
+.PHONY: run report test bench check
 
 run: .venv/installed
 	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
@@ -18,6 +24,10 @@ report: .venv/installed-dev
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+bench: .venv-bench/installed
+	mkdir -p out
+	$(BENCH) --jsonl out/bench.jsonl --docs docs $(BENCH_OPTIONS)
 
 check: test
 	$(BIN)/ruff check .
@@ -31,4 +41,9 @@ check: test
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+.venv-bench/installed: requirements-bench.txt requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --requirement requirements-bench.txt
 	touch $@

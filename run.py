@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.base_selection import base_problems
 from retrieval.command_line import Settings, parse
-from retrieval.console import Clock, elapsed, print_summary
-from retrieval.encoder import Encoder, encoder_problems, encoder_record, load_encoder
+from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_summary, say_more
 from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
 from retrieval.paths import path_problems
+from retrieval.progress import plan_of
 from retrieval.run_files import PREDICTIONS, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
+    from retrieval.encoder import Encoder, SentenceEncoder
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
     from retrieval.prediction import Prediction
@@ -40,9 +41,10 @@ LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encod
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the one place where errors become sentences."""
-    settings = parse(arguments)
+    settings, verbosity = parse(arguments)
     try:
-        run(settings)
+        with display(verbosity=verbosity):
+            run(settings, verbose=verbosity == Verbosity.VERBOSE)
     except InputProblems as error:
         return _failed(2, *error.problems, f"{len(error.problems)} problem(s) found; nothing was written")
     except (ModelUnavailable, WorkerLost) as error:
@@ -63,20 +65,22 @@ def _failed(status: int, *sentences: str) -> int:
     return status
 
 
-def run(settings: Settings) -> None:
-    """The stages in their order.
+def run(settings: Settings, *, verbose: bool = False) -> None:
+    """The stages in their order; `verbose` lets the libraries print their warnings.
 
     Raises:
         InputProblems: something is wrong with what the user gave; nothing was written.
         ModelUnavailable: a model that was named cannot be loaded.
         WorkerLost: another process of the run is gone.
     """
+    from retrieval.encoder import encoder_record
+
     clock = Clock()
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
         rows, tickets = read_input(settings)
+    expect(plan_of(len(rows), len(tickets), model=settings.base_model != "none"))
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
-        threads = configure()
-        encoder = load_encoder(settings.encoder, deadline=settings.deadline(LOADING_ENCODER))
+        threads, encoder = start(settings, verbose=verbose)
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
         classifier, names_gate = fit_classifier_on(rows, encoder, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
@@ -107,6 +111,8 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     Raises:
         InputProblems: with all that is wrong.
     """
+    from retrieval.encoder import encoder_problems
+
     rows, train_problems = read_train(settings.train)
     tickets, val_problems = read_val(settings.val)
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
@@ -121,7 +127,21 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     return rows, tickets
 
 
-def fit_classifier_on(rows: Sequence[LabelledTicket], encoder: Encoder, *, seed: int) -> "tuple[IntentClassifier, Gate]":
+def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]":
+    """Starts the libraries and loads the encoder; returns the number of threads, too.
+
+    Raises:
+        ModelUnavailable: the encoder cannot be had or loaded.
+    """
+    threads = configure(verbose=verbose)
+    from retrieval.encoder import load_encoder
+
+    encoder = load_encoder(settings.encoder, deadline=settings.deadline(LOADING_ENCODER))
+    say_more(f"encoder {encoder.name} ({encoder.files.source}): {encoder.files.path}")
+    return threads, encoder
+
+
+def fit_classifier_on(rows: Sequence[LabelledTicket], encoder: "Encoder", *, seed: int) -> "tuple[IntentClassifier, Gate]":
     """Embeds the train rows, tests the label names, fits the classifier."""
     from retrieval.intent_classifier import fit_classifier
     from retrieval.label_names import label_names_gate
@@ -132,7 +152,7 @@ def fit_classifier_on(rows: Sequence[LabelledTicket], encoder: Encoder, *, seed:
     return fit_classifier(train_set, with_names=names_gate.passed), names_gate
 
 
-def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: Encoder, clock: Clock) -> "LanguageModel | None":
+def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", clock: Clock) -> "LanguageModel | None":
     """Fine-tunes the best base that this machine can run and measures what it is good for; None with --base-model none.
 
     Raises:
@@ -144,7 +164,10 @@ def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: Encod
     from finetune.language_model import fit_language_model
 
     with clock.stage("fine-tune", "find a base model and fine-tune it"):
-        return fit_language_model(settings, classifier, encoder)
+        model = fit_language_model(settings, classifier, encoder)
+    if model.base:
+        say_more(f"base {model.base.name} ({model.base.source}): {model.base.path}")
+    return model
 
 
 def training_record(model: "LanguageModel | None", classifier: "IntentClassifier", clock: Clock) -> dict[str, Any]:
@@ -162,7 +185,7 @@ def training_record(model: "LanguageModel | None", classifier: "IntentClassifier
 
 
 def answer(
-    tickets: Sequence[Ticket], encoder: Encoder, classifier: "IntentClassifier", model: "LanguageModel | None", clock: Clock
+    tickets: Sequence[Ticket], encoder: "Encoder", classifier: "IntentClassifier", model: "LanguageModel | None", clock: Clock
 ) -> "tuple[Prediction, ...]":
     """Classifies and answers the tickets."""
     from retrieval.compose import with_composed_replies

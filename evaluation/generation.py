@@ -1,28 +1,65 @@
 """Adapters and replies for the commands that compare ways of training and answering, from the code of a run."""
 
+import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 from torch.nn import Module
 
-from finetune.base_model import BaseModel
+from evaluation.score.labels import Label
+from evaluation.splits import Split, add_split_options, drawn_splits, given_split
+from finetune.base_model import BaseModel, load_base
+from finetune.base_selection import base_problems
 from finetune.lora import temporary_adapter
 from finetune.memory import OutOfMemory
 from finetune.prompt import Example, NoPrompt, PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens, write_replies
-from finetune.training import NoAdapter, train
+from finetune.training import NoAdapter, completion_losses, train
 from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.compose import sentences
 from retrieval.cross_validation import out_of_fold_log_probabilities
+from retrieval.encoder import Encoder, encoder_problems, load_encoder
 from retrieval.exemplars import EXEMPLARS
 from retrieval.facts import facts
 from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.prediction import Reply
 from retrieval.retrieve import Retrieval, retrieve_train_rows
+from retrieval.runtime import configure, deterministic_kernels
+from retrieval.tickets import InputProblems, LabelledTicket
 from retrieval.train_set import TrainSet, representative_rows
 
 FAILURES = (OutOfMemory, NoAdapter)  # what their users can mend: a smaller base
+
+
+def add_generation_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that trains and answers splits."""
+    folder_help = "folders with train.jsonl, val.jsonl, val_labels.jsonl"
+    parser.add_argument("--split", type=Path, nargs="+", default=[], metavar="DIR", help=folder_help)
+    add_split_options(parser)
+    parser.add_argument("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto)")
+    parser.add_argument("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
+
+
+def load_for_generation(options: argparse.Namespace) -> tuple[list[Split], BaseModel, Encoder]:
+    """The splits, the base and the encoder that these options name.
+
+    Raises:
+        InputProblems: with all that is wrong.
+        ModelUnavailable: a model cannot be loaded.
+    """
+    problems = [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
+    problems += [] if options.split or options.folds else ["found neither --split nor --folds, expected one of them or both"]
+    problems += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
+    if problems:
+        raise InputProblems(problems)
+    configure()
+    deterministic_kernels()
+    encoder = load_encoder(options.encoder)
+    splits = [given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.split]
+    splits += drawn_splits(options, encoder) if options.folds else []
+    return splits, load_base(options.base_model), encoder
 
 
 @contextmanager
@@ -51,7 +88,8 @@ def trained_adapter(
     else:
         epochs = make_training_data(classifier, log_p, writer, config, seed=seed).epochs
     with temporary_adapter(base, seed=seed) as model:
-        train(model, epochs, learning_rate=config.learning_rate, seed=seed, label=label)
+        gradient = config.prompt_gradient
+        train(model, epochs, learning_rate=config.learning_rate, seed=seed, label=label, prompt_gradient=gradient)
         yield model
 
 
@@ -74,6 +112,18 @@ def supported_examples(
             with suppress(NoPrompt):
                 found.append(writer.example(replace(row, ideal_reply=target), retrieval.exemplars))
     return tuple(found)
+
+
+def unseen_losses(
+    found: Sequence[Retrieval], labels: Sequence[Label], model: Module, base: BaseModel, *, exemplars: int
+) -> list[float]:
+    """The completion loss of each ticket's ideal reply, nats per token, with the prompt that answers the ticket."""
+    writer = prompt_writer(base.tokenizer, base.max_length)
+    rows = (
+        (LabelledTicket(one.ticket.id, one.ticket.text, one.intent, label.ideal_reply), one.exemplars[:exemplars])
+        for one, label in zip(found, labels, strict=True)
+    )
+    return completion_losses(model, [writer.example(row, shown) for row, shown in rows])
 
 
 def generated_replies(

@@ -2,12 +2,13 @@
 
 The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
 other: completion loss with prompts that hide the row's own reply, replies with the prompts of answering. Only replies that pass
-the check are compared with copies, for a replaced one is a copy. A fold whose training diverges or runs out of memory costs its
-own evidence and nothing else. The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
+the check are compared with copies, for a replaced one is a copy; where the first fold shows that they will not do, the second
+is not measured. A fold whose training diverges or runs out of memory costs its own evidence and nothing else.
+The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,6 +59,7 @@ class Evidence:
     losses: Mapping[str, float]  # by row id, completion loss, nats per token
     retrievals: tuple[Retrieval, ...]  # the judged rows as new tickets
     replies: Mapping[str, Reply]  # by row id, what a customer would have got
+    failure: str = ""  # why replies were given up after the first fold, a clause
     timed_out: bool = False  # whether the deadline came before all was measured
     problems: tuple[str, ...] = ()  # what went wrong in a fold, a sentence each
     memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
@@ -66,7 +68,15 @@ class Evidence:
 NO_EVIDENCE = Evidence({}, (), {})
 
 
-def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequence[MemoryPlan], deadline: float) -> Evidence:
+def gather_evidence(
+    setup: Setup,
+    model: PeftModel,
+    *,
+    scale: float,
+    plans: Sequence[MemoryPlan],
+    deadline: float,
+    failure_of: Callable[[Evidence], str] = lambda _: "",
+) -> Evidence:
     """Trains on each fold, judges on the others.
 
     Args:
@@ -75,12 +85,10 @@ def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequ
         scale: of the final adapter.
         plans: memory plans, from the one that fitted the final adapter on.
         deadline: `time.monotonic()` at which measuring stops.
+        failure_of: says of the first fold why the second need not be measured, a clause; empty if it must be.
     """
-    rows = setup.classifier.train_set.rows
-    fold_of = folds(setup.classifier.train_set, count=FOLDS)
     found = NO_EVIDENCE
-    for fold in range(FOLDS) if len(rows) > 1 else ():
-        out = np.flatnonzero(fold_of == fold)
+    for fold, out in enumerate(fold_rows(setup.classifier)):
         try:
             if not scale:  # every adapter would be the bare base
                 set_scale(model, 0.0)
@@ -100,11 +108,21 @@ def gather_evidence(setup: Setup, model: PeftModel, *, scale: float, plans: Sequ
         release()
         if found.timed_out:
             break
+        if fold == 0 and found.replies and (failure := failure_of(found)):
+            return replace(found, failure=failure)
     return found
 
 
+def fold_rows(classifier: IntentClassifier) -> list[Rows]:
+    """The rows of each fold; none where a single row leaves nothing to train on."""
+    train_set = classifier.train_set
+    fold_of = folds(train_set, count=FOLDS)
+    return [np.flatnonzero(fold_of == fold) for fold in range(FOLDS)] if len(train_set.rows) > 1 else []
+
+
 def _failed(problem: str, *, timed_out: bool = False, memory_retries: int = 0) -> Evidence:
-    return Evidence({}, (), {}, timed_out, () if timed_out else (problem,), memory_retries)
+    problems = () if timed_out else (problem,)
+    return Evidence({}, (), {}, timed_out=timed_out, problems=problems, memory_retries=memory_retries)
 
 
 def _train_without(
@@ -123,6 +141,7 @@ def _train_without(
         label=label,
         processes=setup.processes,
         plans=plans,
+        prompt_gradient=setup.config.prompt_gradient,
     )
     if run.diverged:
         raise NoAdapter(f"training diverged ({run.diverged})")
@@ -143,10 +162,12 @@ def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evi
         setup.base,
         setup.writer,
         max_new_tokens=setup.max_new_tokens,
+        exemplars=setup.config.exemplars,
         deadline=deadline,
         processes=processes,
     )
-    return Evidence(losses, retrievals, written.replies, not written.complete, (), written.memory_retries)
+    timed_out, retries = not written.complete, written.memory_retries
+    return Evidence(losses, retrievals, written.replies, timed_out=timed_out, memory_retries=retries)
 
 
 def own_row_scores(setup: Setup, scorer: NoisyChannel) -> Floats:

@@ -9,7 +9,9 @@ says so.
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
+from statistics import fmean
 
 import numpy as np
 from peft import PeftModel
@@ -22,10 +24,13 @@ from finetune.evidence import (
     Setup,
     gather_evidence,
     own_row_scores,
+    rows_with_siblings,
     shared_losses,
 )
 from finetune.forgetting import choose_scale, general_text
 from finetune.gates import (
+    MIN_REPLIES,
+    first_fold_failure,
     lm_scores_gate,
     lm_scores_gate_untested,
     reply_gate,
@@ -68,16 +73,24 @@ NO_DEADLINES = Deadlines(inf, inf, inf, inf)
 
 
 @dataclass(frozen=True, slots=True)
+class Losses:
+    """Mean completion loss of some train rows at the scale in use, nats per token, prompts without the row's own reply."""
+
+    seen: float  # with the final adapter, which learned from them
+    unseen: float  # with the adapter of a fold, which did not
+    rows: int  # how many
+
+
+@dataclass(frozen=True, slots=True)
 class FineTuned:
     """A base with its adapter, and what is known about it."""
 
     model: PeftModel | None  # the base through its adapter; None if training came to nothing
     writer: PromptWriter  # of its prompts
     max_new_tokens: int  # most tokens of a reply
+    exemplars: int  # most of them in a prompt
     run: TrainingRun | None  # of the final adapter
-    # mean completion loss at the scale in use, nats per token, prompts without the row's own reply: on the train rows, and out-
-    # of-fold; None where one of them could not be measured
-    losses: tuple[float, float] | None
+    losses: Losses | None  # None where one of them could not be measured
     scale: float  # of the adapter
     lm_weight: float  # of the LM intent scores; 0 if they are not used
     generates: bool  # whether new tickets get generated replies
@@ -118,7 +131,7 @@ def fine_tune(
     warnings = [f"LM intent scores were not tested: {scores.problem}"] if scores.problem else []
     warnings += _data_warnings(data, len(classifier.train_set.rows))
     try:
-        model, run = _final_adapter(setup, data, deadlines.training)
+        model, run = final_adapter(setup, data, deadlines.training)
     except NoAdapter as error:
         return _without_adapter(setup, error, scores, warnings)
     try:
@@ -192,7 +205,13 @@ def _data_warnings(data: TrainingData, rows: int) -> list[str]:
     return [*found, f"the adapter learns from {used} of {rows} rows, retrieval from all"] if used < rows else found
 
 
-def _final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[PeftModel, TrainingRun]:
+def final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[PeftModel, TrainingRun]:
+    """The adapter that learns from all rows.
+
+    Raises:
+        NoAdapter: training came to nothing.
+        OutOfMemory: it does not fit.
+    """
     if not data.epochs[0]:
         raise NoAdapter("no row is short enough to learn from")
     with memory_guard("the adapter", setup.processes):
@@ -206,6 +225,7 @@ def _final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[P
             deadline=deadline,
             label="train the adapter",
             processes=setup.processes,
+            prompt_gradient=setup.config.prompt_gradient,
         )
     except BaseException:
         model.unload()
@@ -218,6 +238,7 @@ def _without_adapter(setup: Setup, error: NoAdapter, scores: LmDecision, warning
         model=None,
         writer=setup.writer,
         max_new_tokens=setup.max_new_tokens,
+        exemplars=setup.config.exemplars,
         run=None,
         losses=None,
         scale=0.0,
@@ -241,13 +262,14 @@ def _judged(
     warnings: list[str],
 ) -> FineTuned:
     scale, scale_record, untested = _choose_scale(setup, model, run, deadline)
-    evidence, untested = NO_EVIDENCE, untested or _not_worth_testing(setup)
+    evidence, untested = NO_EVIDENCE, untested or not_worth_testing(setup, scale)
     if not untested:
         plans = memory_plans(setup.base.model.device)
         later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
-        evidence = gather_evidence(setup, model, scale=scale, plans=later, deadline=deadline)
+        failure_of = partial(first_fold_verdict, setup, encoder)
+        evidence = gather_evidence(setup, model, scale=scale, plans=later, deadline=deadline, failure_of=failure_of)
         untested = "the time budget ended the measuring" if evidence.timed_out else ""
-    reply_record = reply_gate_untested(untested) if untested else _replies(setup, evidence, encoder)
+    reply_record = reply_gate_untested(untested) if untested else judge_replies(setup, evidence, encoder)
     if run.diverged:
         warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")
     losses, short = _losses(setup, model, evidence, scale)
@@ -259,6 +281,7 @@ def _judged(
         model=model,
         writer=setup.writer,
         max_new_tokens=setup.max_new_tokens,
+        exemplars=setup.config.exemplars,
         run=run,
         losses=losses,
         scale=scale,
@@ -271,10 +294,15 @@ def _judged(
     )
 
 
-def _not_worth_testing(setup: Setup) -> str:
-    """Why no fold adapters are trained: on a CPU they and their replies would take a large base longer than all else."""
-    slow = setup.base.large and setup.base.model.device.type == "cpu"
-    return "a large base on a CPU would need two more adapters and a reply to every row" if slow else ""
+def not_worth_testing(setup: Setup, scale: float) -> str:
+    """Why replies are not measured, a clause: the result could not matter, or it would take longer than all else."""
+    if setup.base.large and setup.base.model.device.type == "cpu":
+        return "a large base on a CPU would need two more adapters and a reply to every row"
+    if not (scale or setup.base.large):
+        return "the adapter's scale is 0, and bare bases of this size wrote hardly a reply that passed the check on public sets"
+    rows = np.arange(len(setup.classifier.train_set.rows))
+    judged = len(rows_with_siblings(setup.classifier, rows))
+    return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"
 
 
 def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> tuple[float, Gate, str]:
@@ -293,7 +321,18 @@ def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: fl
     return *scale_gate_untested(problem), problem
 
 
-def _replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
+def judge_replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
+    """The reply gate on what was measured."""
+    return reply_gate(reply_gains(setup, evidence, encoder), failure=evidence.failure, seed=setup.seed)
+
+
+def first_fold_verdict(setup: Setup, encoder: Encoder, evidence: Evidence) -> str:
+    """Why the second fold need not be measured, a clause; empty if it must be."""
+    return first_fold_failure(reply_gains(setup, evidence, encoder), len(evidence.replies))
+
+
+def reply_gains(setup: Setup, evidence: Evidence, encoder: Encoder) -> list[float]:
+    """Of each out-of-fold reply that passed the check its quality minus that of the copied reply."""
     # A replaced draft is a copy: it says nothing about generating.
     judged = [found for found in evidence.retrievals if evidence.replies[found.ticket.id].source == "generated"]
     train_set = setup.classifier.train_set
@@ -303,17 +342,18 @@ def _replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
     stored = with_composed_replies(judged, train_set.ticket_vectors[rows], encoder)
     written = reply_qualities([evidence.replies[found.ticket.id].text for found in judged], ideal, encoder)
     copied = reply_qualities([copy_reply(found).text for found in stored], ideal, encoder)
-    return reply_gate([float(gain) for gain in written - copied], seed=setup.seed)
+    return [float(gain) for gain in written - copied]
 
 
-def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[tuple[float, float] | None, bool]:
-    """The losses, if both could be measured on the same rows, and whether memory ran out."""
-    if evidence.timed_out or len(evidence.losses) < len(setup.examples):
+def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[Losses | None, bool]:
+    """The losses on the rows of the folds that were judged, and whether memory ran out."""
+    if evidence.timed_out or not evidence.losses:
         return None, False
+    examples = {i: example for i, example in setup.examples.items() if example.row_id in evidence.losses}
     set_scale(model, scale)
     try:
-        seen = shared_losses(model, setup.examples, setup.processes)
+        seen = shared_losses(model, examples, setup.processes)
     except OutOfMemory:
         release()
         return None, True
-    return (float(np.mean(list(seen.values()))), float(np.mean(list(evidence.losses.values())))), False
+    return Losses(fmean(seen.values()), fmean(evidence.losses.values()), len(seen)), False

@@ -17,6 +17,7 @@ from retrieval.gate import LEVEL, Gate
 from retrieval.lm_fusion import Floats, fuse
 
 MIN_REPLIES = 10  # checked out-of-fold replies that the reply gate needs
+MIN_FIRST_FOLD = 5  # of them in the first fold; with fewer, or with a mean gain of 0 or less, the second is not measured
 REPLY_MARGIN = 0.0  # of reply quality: a generated reply must be better than a copy, whose every word someone wrote
 REPLY_STANDARD = f"generate if the 10 % bootstrap quantile of the paired gain is above {REPLY_MARGIN:g}"
 REPLY_STATISTIC = "mean gain in reply quality (half cosine to the ideal reply, half F1 of facts), generated minus copied"
@@ -38,13 +39,17 @@ class LmWeight:
     origin: str  # where it comes from, to be said after "the weight"
 
 
-def reply_gate(gains: Sequence[float], *, seed: int) -> Gate:
+def reply_gate(gains: Sequence[float], *, failure: str = "", seed: int) -> Gate:
     """Generate replies, or copy stored ones?
 
     Args:
         gains: for each out-of-fold reply that passed the check, its quality minus that of the copied reply (`reply_quality`).
+        failure: why replies were given up after the first fold, a clause; empty if they were not.
         seed: of the bootstrap.
     """
+    if failure:
+        why, mean = f"{failure}: the second fold was not measured", float(np.mean(gains)) if gains else None
+        return Gate("replies", False, "copy", REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), None, why)
     if len(gains) < MIN_REPLIES:
         return reply_gate_untested(f"{len(gains)} out-of-fold replies passed the check, {MIN_REPLIES} needed", gains)
     low, high = bootstrap_interval(gains, level=LEVEL, seed=seed)
@@ -59,6 +64,21 @@ def reply_gate_untested(reason: str, gains: Sequence[float] = ()) -> Gate:
     mean = float(np.mean(gains)) if len(gains) else None
     why = f"untested: {reason}"
     return Gate("replies", False, "copy", REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), None, why)
+
+
+def first_fold_failure(gains: Sequence[float], written: int) -> str:
+    """Why the second fold need not be measured, a clause; empty if it must be.
+
+    Stopping for futility alone: it can only turn "generate" into "copy", so it needs no correction of the standard.
+
+    Args:
+        gains: of the replies of the first fold that passed the check.
+        written: how many replies the first fold has.
+    """
+    if len(gains) < MIN_FIRST_FOLD:
+        return f"{len(gains)} of {written} out-of-fold replies passed the check in the first fold, {MIN_FIRST_FOLD} needed"
+    mean = float(np.mean(gains)) if gains else 0.0
+    return f"mean gain {mean:+.3f} in the first fold, above 0 needed" if mean <= 0 else ""
 
 
 def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:

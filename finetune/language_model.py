@@ -32,7 +32,7 @@ from retrieval.runtime import deterministic_kernels
 # Shares of the time budget at which a stage is ended.
 LOADING, SCORING, TRAINING, EVIDENCE, WRITING = 0.4, 0.5, 0.65, 0.8, 0.95
 MIN_EXCHANGE_S = 600.0  # that another process may take to answer
-COMPLETION_LOSS = "completion loss, nats per token, prompts without the row's own reply: train rows, out-of-fold"
+COMPLETION_LOSS = "completion loss of {rows} rows, nats per token, prompts without the row's own reply: train rows, out-of-fold"
 
 
 @dataclass(slots=True)
@@ -59,7 +59,9 @@ class LanguageModel:
 
     def losses(self) -> tuple[tuple[float, float], str] | None:
         """The losses on train rows and out-of-fold, and what they are; None where they were not measured."""
-        return (self.tuned.losses, COMPLETION_LOSS) if self.tuned and self.tuned.losses else None
+        if self.tuned is None or (found := self.tuned.losses) is None:
+            return None
+        return (found.seen, found.unseen), COMPLETION_LOSS.format(rows=found.rows)
 
     def intent_scorer(self) -> NoisyChannel | None:
         """The scorer of the intents of rows near a ticket, None where its gate keeps it out."""
@@ -78,6 +80,7 @@ class LanguageModel:
             self.base,
             self.tuned.writer,
             max_new_tokens=self.tuned.max_new_tokens,
+            exemplars=self.tuned.exemplars,
             deadline=self.deadline,
             processes=self.processes,
         )

@@ -7,7 +7,7 @@ error is a plain RuntimeError, and where the system kills the process instead no
 """
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,14 +32,28 @@ class MemoryPlan:
         return f"{self.micro_batch} rows at a time{', activations recomputed' if self.recompute else ''}"
 
 
-# On a CPU single rows are as fast as padded batches.
-CPU_PLANS = (MemoryPlan(1), MemoryPlan(1, recompute=True))
+CPU_PLANS = (MemoryPlan(4), MemoryPlan(2), MemoryPlan(1))  # prompts have no gradient there, so little is kept
 GPU_PLANS = (MemoryPlan(4), MemoryPlan(2), MemoryPlan(1), MemoryPlan(1, recompute=True))
 
 
 def memory_plans(device: torch.device) -> tuple[MemoryPlan, ...]:
     """The plans for a device, the fastest first."""
     return GPU_PLANS if device.type == "cuda" else CPU_PLANS
+
+
+def batches_by_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Indices of rows, shortest first, so many at a time that no batch has more than `most` tokens with its padding.
+
+    A single longer row is a batch of its own.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batch and (len(batch) + 1) * lengths[i] > most:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def is_out_of_memory(error: BaseException) -> bool:

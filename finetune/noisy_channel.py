@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.gates import LmWeight
 from finetune.lora import without_adapter
-from finetune.memory import OutOfMemory, memory_guard
+from finetune.memory import OutOfMemory, batches_by_length, memory_guard
 from finetune.prompt import NoPrompt, PromptWriter
 from retrieval.console import bar
 from retrieval.known_models import QWEN_CODER, SMOLLM
@@ -162,29 +162,16 @@ def log_likelihoods(model: torch.nn.Module, prompt: Sequence[int], completions: 
         OutOfMemory: it does not fit.
     """
     device = next(model.parameters()).device
-    order = sorted(range(len(completions)), key=lambda i: len(completions[i]))
-    found = [0.0] * len(completions)
+    found, most = [0.0] * len(completions), BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS
     with torch.inference_mode(), memory_guard("scoring tickets"):
         ids = torch.tensor([list(prompt)], device=device)  # (1, length)
         first = model(input_ids=ids, use_cache=True, logits_to_keep=1)
         beginning = first.logits[0, -1].float().log_softmax(-1)  # (v,)
-        for batch in _batches(order, completions, BATCH_TOKENS_GPU if device.type == "cuda" else BATCH_TOKENS):
+        for batch in batches_by_length([*map(len, completions)], most):
             scores = _scores_after(model, first.past_key_values, beginning, [completions[i] for i in batch])
             for i, score in zip(batch, scores, strict=True):
                 found[i] = score
     return found
-
-
-def _batches(order: Sequence[int], completions: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
-    """Completions by length, so many at a time that no batch has more than `most` tokens with its padding; one at least."""
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * len(completions[i]) > most:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _scores_after(

@@ -11,21 +11,31 @@ the adapter goes back to the last weights that are known to give a finite loss.
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
 
 from finetune.distributed import SINGLE_PROCESS, Processes
-from finetune.memory import MemoryPlan, OutOfMemory, is_out_of_memory, memory_guard, memory_plans, release
+from finetune.memory import (
+    MemoryPlan,
+    OutOfMemory,
+    batches_by_length,
+    is_out_of_memory,
+    memory_guard,
+    memory_plans,
+    release,
+)
 from finetune.prompt import Example
 from retrieval.console import bar
 
 BATCH = 4
 WARM_UP = 0.1  # of the steps
 MAX_GRADIENT_NORM = 1.0
+LOSS_BATCH_TOKENS = 1024  # that go through the model together where losses are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ def train(
     label: str = "train",
     processes: Processes = SINGLE_PROCESS,
     plans: Sequence[MemoryPlan] = (),
+    prompt_gradient: bool = True,
 ) -> TrainingRun:
     """Trains the active adapter.
 
@@ -70,6 +81,7 @@ def train(
         label: for the progress bar.
         processes: that share each batch.
         plans: memory plans in the order in which they are tried; those of the device if empty.
+        prompt_gradient: see `row_losses`; without it no plan may recompute.
 
     Raises:
         NoAdapter: training diverged, or the deadline was reached, before anything was learned.
@@ -83,7 +95,7 @@ def train(
     )
     with memory_guard("the training state of the adapter", processes):
         optimiser = _Optimiser(model, learning_rate, len(batches))
-    gradients = _Gradients(model, plans or memory_plans(model.device), processes)
+    gradients = _Gradients(model, plans or memory_plans(model.device), processes, prompt_gradient=prompt_gradient)
     model.train()
     try:
         losses, diverged = _take_steps(batches, optimiser, gradients, deadline, label)
@@ -162,8 +174,9 @@ class _Optimiser:
 class _Gradients:
     """Adds up the gradients of a batch; takes the next memory plan, and stays with it, once memory has run out."""
 
-    def __init__(self, model: PeftModel, plans: Sequence[MemoryPlan], processes: Processes) -> None:
+    def __init__(self, model: PeftModel, plans: Sequence[MemoryPlan], processes: Processes, *, prompt_gradient: bool) -> None:
         self.processes = processes
+        self._prompt_gradient = prompt_gradient
         self.memory_retries = 0
         self._model = model
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -190,7 +203,8 @@ class _Gradients:
         mine = self.processes.share(batch)
         try:
             for start in range(0, len(mine), self.plan.micro_batch):
-                loss = summed_loss(self._model, mine[start : start + self.plan.micro_batch]) / tokens
+                rows = mine[start : start + self.plan.micro_batch]
+                loss = row_losses(self._model, rows, prompt_gradient=self._prompt_gradient).sum() / tokens
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         except (RuntimeError, MemoryError) as error:
@@ -219,38 +233,60 @@ class _Gradients:
             self._model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def summed_loss(model: torch.nn.Module, batch: Sequence[Example]) -> torch.Tensor:
-    """The completion loss of rows, summed over their supervised tokens, in nats.
+def row_losses(model: torch.nn.Module, batch: Sequence[Example], *, prompt_gradient: bool = True) -> torch.Tensor:
+    """(b,) the completion loss of each row, summed over its supervised tokens, in nats.
 
     Rows are padded on the left, where the mask and the position numbers take the padding out.
+
+    Args:
+        model: the base, or the base with its adapter.
+        batch: rows with a supervised token each.
+        prompt_gradient: whether the gradient goes back through the prompt, too. Without it the prompt's keys and values are
+            computed as they are and taken as given: the loss is the same, a step takes half of the time.
     """
     device = next(model.parameters()).device
     width, keep = max(len(example.ids) for example in batch), max(example.supervised for example in batch)
     ids = torch.tensor([[0] * (width - len(e.ids)) + list(e.ids) for e in batch], device=device)  # (b, width)
+    given = 0 if prompt_gradient else width - keep - 1  # tokens before the first one with a gradient
+    cache = _keys_and_values(model, ids[:, :given], _padding(batch, width, device, end=given)) if given else None
     # Only the logits that predict supervised tokens: the vocabulary is the largest matrix of a small base.
-    logits = model(input_ids=ids, **_padding(batch, width, device), logits_to_keep=keep + 1).logits[:, :-1]  # (b, keep, v)
+    options = _padding(batch, width, device, start=given) | {"past_key_values": cache, "logits_to_keep": keep + 1}
+    logits = model(input_ids=ids[:, given:], **options).logits[:, :-1]  # (b, keep, v)
     targets = ids[:, -keep:].clone()
     for row, example in enumerate(batch):
         targets[row, : keep - example.supervised] = -100
-    return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+    each = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    return each.view(len(batch), keep).sum(dim=1)
 
 
-def _padding(batch: Sequence[Example], width: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Mask and positions of left-padded rows; nothing where no row is padded, for that is the faster way."""
+def _keys_and_values(model: torch.nn.Module, ids: torch.Tensor, padding: dict[str, torch.Tensor]) -> Any:
+    with torch.no_grad():
+        return model(input_ids=ids, **padding, use_cache=True, logits_to_keep=1).past_key_values
+
+
+def _padding(
+    batch: Sequence[Example], width: int, device: torch.device, *, start: int = 0, end: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Mask up to `end` and positions from `start` on of left-padded rows; nothing where no row is padded: it is faster so."""
     if all(len(example.ids) == width for example in batch):
         return {}
     mask = torch.tensor([[0] * (width - len(e.ids)) + [1] * len(e.ids) for e in batch], device=device)  # (b, width)
-    return {"attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    return {"attention_mask": mask[:, :end], "position_ids": (mask.cumsum(1) - 1).clamp(min=0)[:, start:end]}
 
 
-def completion_losses(model: torch.nn.Module, examples: Iterable[Example]) -> list[float]:
-    """The completion loss of each row, nats per token, without gradients.
+def completion_losses(model: torch.nn.Module, examples: Sequence[Example]) -> list[float]:
+    """The completion loss of each row, nats per token, without gradients; rows of like length go through the model together.
 
     Raises:
         OutOfMemory: a row does not fit.
     """
+    found = [0.0] * len(examples)
     with torch.inference_mode(), memory_guard("measuring a completion loss"):
-        return [summed_loss(model, [example]).item() / example.supervised for example in examples]
+        for batch in batches_by_length([len(example.ids) for example in examples], LOSS_BATCH_TOKENS):
+            losses = row_losses(model, [examples[i] for i in batch])
+            for i, loss in zip(batch, losses.tolist(), strict=True):
+                found[i] = loss / examples[i].supervised
+    return found
 
 
 def _longest_first(batches: list[list[Example]]) -> list[list[Example]]:

@@ -18,6 +18,7 @@ from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.tickets import LabelledTicket
 from retrieval.train_set import representative_rows
 
+SMALL_BASE_EXEMPLARS = 2  # half of the tokens of four
 LARGE_BASE_CPU_ROWS = 15  # two passes are 8 steps: of a 1.5B in fp32 on two cores 12 minutes, half of the time budget
 
 
@@ -27,20 +28,22 @@ class TrainingConfig:
 
     learning_rate: float = 1e-3  # at its peak
     own_reply_share: float = 0.0  # share of the prompts in which the row's own reply stands among the exemplars
-    exemplars: int = EXEMPLARS  # how many in a training prompt; new tickets always get `EXEMPLARS`
+    exemplars: int = EXEMPLARS  # how many in a prompt, of a train row and of a new ticket
     epochs: int = 2  # passes over the rows
     rows: int | None = None  # representative rows that are learned from, None for all; exemplars come from all
+    prompt_gradient: bool = True  # whether the gradient goes back through the prompt, see `training.row_losses`
 
 
 def config_for(base: BaseModel) -> TrainingConfig:
     """1e-3 without the row's own reply for a small base, as measured with the 135M; 2e-4 with it for a large one.
 
-    On a CPU a step of a large base takes about a minute, so it learns from 15 rows.
+    On a CPU the prompts have no gradient, and a large base, of which a step takes about a minute, learns from 15 rows.
     """
+    gradient = base.model.device.type != "cpu"
     if not base.large:
-        return TrainingConfig()
-    rows = LARGE_BASE_CPU_ROWS if base.model.device.type == "cpu" else None
-    return TrainingConfig(learning_rate=2e-4, own_reply_share=1.0, rows=rows)
+        return TrainingConfig(exemplars=SMALL_BASE_EXEMPLARS, prompt_gradient=gradient)
+    rows = None if gradient else LARGE_BASE_CPU_ROWS
+    return TrainingConfig(learning_rate=2e-4, own_reply_share=1.0, rows=rows, prompt_gradient=gradient)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,17 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from retrieval.console import STARTED
+from retrieval.console import STARTED, Verbosity
 
 MAX_SECONDS = 1e8  # three years
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the user asked for."""
+    """What the user asked for, as far as it decides the result."""
 
     train: Path
     val: Path
@@ -50,12 +51,19 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=_seed, default=0, help="the same seed gives the same answers on one machine (default: 0)")
     budget = "seconds from the start of the process; training, measuring and writing end early to keep it (default: 1500)"
     add("--time-budget-s", type=_seconds, default=1500.0, metavar="S", help=budget)
+    found.set_defaults(verbosity=Verbosity.NORMAL)
+    choose = partial(found.add_mutually_exclusive_group().add_argument, dest="verbosity", action="store_const")
+    choose("--quiet", const=Verbosity.QUIET, help="print warnings and errors only")
+    more = "also print seconds, memory, where the models lie, the libraries' warnings"
+    choose("--verbose", const=Verbosity.VERBOSE, help=more)
     return found
 
 
-def parse(arguments: Sequence[str] | None) -> Settings:
-    """The settings; a mistake in the options ends the process with status 2, as argparse does."""
-    return Settings(**vars(parser().parse_args(arguments)))
+def parse(arguments: Sequence[str] | None) -> tuple[Settings, Verbosity]:
+    """The settings, and how much to print; a mistake in the options ends the process with status 2, as argparse does."""
+    options = vars(parser().parse_args(arguments))
+    verbosity = options.pop("verbosity")
+    return Settings(**options), verbosity
 
 
 def _seed(text: str) -> int:

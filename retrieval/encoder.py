@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.console import bar
 from retrieval.errors import ModelUnavailable, load_or_explain
 from retrieval.files import lookup_problem
 from retrieval.known_models import HUB_ID, MINILM, MPNET, known_names
+from retrieval.runtime import no_garbage_collection
 
 if TYPE_CHECKING:
     from retrieval.model_files import ModelFiles
@@ -50,22 +52,24 @@ class SentenceEncoder:
         Raises:
             ModelUnavailable: the model cannot be loaded.
         """
-        import torch
-        from sentence_transformers import SentenceTransformer  # 2 s to import, so not at start-up
-
         self.name, self.files, self.warnings = files.name, files, warnings
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        load = partial(SentenceTransformer, str(files.path), device=device, local_files_only=True, trust_remote_code=False)
-        self._model = load_or_explain(f"the encoder {files.name}", load)
+        with no_garbage_collection():  # seconds, so not at start-up
+            import torch
+            from sentence_transformers import SentenceTransformer
+
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            load = partial(SentenceTransformer, str(files.path), device=device, local_files_only=True, trust_remote_code=False)
+            self._model = load_or_explain(f"the encoder {files.name}", load)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """`n` texts -> (n, d) fp32 rows of length 1."""
         if not texts:
             return np.zeros((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
-        found = self._model.encode(
-            list(texts), batch_size=BATCH_SIZE, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
-        )
-        return np.asarray(found, dtype=np.float32)
+        order = np.argsort([-len(text) for text in texts])  # as sentence-transformers does it, which says nothing meanwhile
+        batches = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
+        options = {"batch_size": BATCH_SIZE, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
+        found = [self._model.encode([texts[i] for i in batch], **options) for batch in bar(batches, "embed")]
+        return np.asarray(np.concatenate(found)[np.argsort(order)], dtype=np.float32)
 
 
 def load_encoder(choice: str = AUTO, *, deadline: float = inf) -> SentenceEncoder:

@@ -6,9 +6,13 @@ made a run ten times slower. On CUDA the workspace variable must stand before CU
 for matrix products, not for cuDNN), and no algorithm is chosen by a race (`benchmark`).
 """
 
+import atexit
+import gc
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # A launcher (torchrun, accelerate) numbers its processes; the first prints and writes.
 PROCESS_INDEX = int(os.environ.get("RANK", "0")) if os.environ.get("WORLD_SIZE", "1") != "1" else 0
@@ -18,20 +22,19 @@ class WorkerLost(Exception):
     """Another process of this run is gone or does not answer; the message is one sentence for the user."""
 
 
-def configure() -> int:
-    """Sets the switches; returns the number of threads."""
+def configure(*, verbose: bool = False) -> int:
+    """Sets the switches; returns the number of threads. Without `verbose` the libraries say nothing but errors."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch and faiss load their OpenMP
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it misses kernels that only GPUs need
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|sentence_transformers)\b.*")
+    _silence(verbose=verbose)
+    atexit.register(gc.freeze)  # else the end of the process looks at all objects of the libraries once more (3 s)
+    with no_garbage_collection():
+        import faiss
+        import torch
+        from transformers.utils import logging as transformers_logging
 
-    import faiss
-    import torch
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
+    if not verbose:
+        transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
@@ -42,9 +45,35 @@ def configure() -> int:
     return threads
 
 
+def _silence(*, verbose: bool) -> None:
+    """Switches the libraries' own bars off, and what they say on stderr below an error; before they are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    logging.captureWarnings(not verbose)  # to a logger that nobody listens to
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
+    if logging.lastResort:  # what prints for loggers without a handler
+        logging.lastResort.setLevel(logging.WARNING if verbose else logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it misses kernels that only GPUs need
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """For large imports: looking through all of their objects again and again takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def deterministic_kernels() -> None:
     """Asks torch for kernels that give the same result every time; apart, because torch loads its compiler for that (2 s)."""
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # NaN in new memory finds errors
     torch.backends.cudnn.benchmark = False

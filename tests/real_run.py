@@ -19,6 +19,7 @@ class RealRun:
     result: dict[str, Any]
     record: dict[str, Any]
     explanations: list[dict[str, Any]]
+    stderr: str
 
 
 def run_sample(folder: Path, **environment: str) -> RealRun:
@@ -44,4 +45,4 @@ def run_sample(folder: Path, **environment: str) -> RealRun:
     result = check_result(folder / "results.json", ids, {row["intent"] for row in order})
     record = json.loads((folder / "weights" / "run.json").read_text())
     lines = (folder / "weights" / "predictions.jsonl").read_text().splitlines()
-    return RealRun(folder, result, record, [json.loads(line) for line in lines])
+    return RealRun(folder, result, record, [json.loads(line) for line in lines], done.stderr)

@@ -1,6 +1,7 @@
 """The real run of the command, and a second one without network that must equal it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,13 @@ def test_the_adapter_was_trained_and_its_losses_are_in_the_record(real: RealRun)
     assert real.result["training"]["steps"] == len(real.record["losses"]) > 0
     assert real.record["losses"][-1] < real.record["losses"][0]
     assert real.record["base"]["digest"].startswith("sha256:b179c952")
+
+
+def test_no_library_prints_anything_in_between(real: RealRun) -> None:
+    stages, _, summary = real.stderr.partition("\n\n")
+    assert not re.search(r"[\r\x1b]", real.stderr), "no control characters in a pipe"
+    assert [line for line in stages.splitlines() if not re.match(r"\[ *\d+\.\d s\] ", line)] == []
+    assert summary.startswith("answered ")
 
 
 def test_every_gate_says_what_it_decided_and_on_what(real: RealRun) -> None:

@@ -16,6 +16,7 @@ from finetune.base_model import BaseModel
 from finetune.generate import Generation, Generations
 from finetune.prompt import Prompt
 from finetune.training_data import TrainingConfig
+from retrieval import encoder, progress
 from tests.fakes import save_base, tokenizer
 from tests.test_run import ROOT, arguments, check_result, write
 
@@ -143,7 +144,7 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
 def test_files_that_no_run_wrote_are_refused_before_a_model_is_loaded_and_left_alone(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "load_encoder", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(encoder, "load_encoder", lambda *_, **__: pytest.fail("a model was loaded"))
     weights = folder / "weights"
     weights.mkdir()
     (weights / "tokenizer.json").write_text("mine")
@@ -152,6 +153,25 @@ def test_files_that_no_run_wrote_are_refused_before_a_model_is_loaded_and_left_a
     assert "found tokenizer.json in it, which no run of this program" in capsys.readouterr().err
     assert sorted(path.name for path in weights.iterdir()) == ["notes.txt", "tokenizer.json"]
     assert (weights / "tokenizer.json").read_text() == "mine"
+
+
+def test_every_bar_of_a_run_stands_in_the_plan_of_its_stage(
+    folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, str]] = []
+    begin, begin_bar = progress.Progress.begin, progress.Progress.begin_bar
+    monkeypatch.setattr(noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1))
+    monkeypatch.setattr(progress.Progress, "begin", lambda self, name: (shown.append((name, "")), begin(self, name)))
+    monkeypatch.setattr(
+        progress.Progress, "begin_bar", lambda self, label: (shown.append((shown[-1][0], label)), begin_bar(self, label))
+    )
+    assert run.main(arguments(folder, base_model=checkpoint)) == 0
+    plan = progress.plan_of(ROWS, 4, model=True)
+    unplanned = {place for place in shown if place[1] and place not in {(part.stage, part.bar) for part in plan}}
+    assert unplanned <= {("fine-tune", "embed")}, "replies are embedded to be judged, in no time"
+    assert {("fine-tune", "train the adapter"), ("answer", "LM intent scores")} <= {*shown}
+    assert {stage for stage, _ in shown} - {"read", "losses"} == {part.stage for part in plan}
+    assert progress.BLOCK == reply_writer.BLOCK
 
 
 def test_an_encoder_folder_named_as_weights_survives(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

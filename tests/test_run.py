@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import run
+from retrieval.known_models import MINILM
 from tests.fakes import save_base
 
 ROOT = Path(__file__).parent.parent
@@ -138,6 +140,43 @@ def test_a_terminal_escape_in_a_label_is_not_printed(folder: Path, capsys: pytes
     write(folder / "train.jsonl", *named)
     assert run.main(arguments(folder)) == 0
     assert "\x1b[2J" not in capsys.readouterr().err
+
+
+def test_a_quiet_run_says_nothing_and_how_much_is_printed_is_no_setting_of_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([*arguments(folder), "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    settings = json.loads((folder / "weights" / "run.json").read_text())["settings"]
+    assert set(settings) == {"train", "val", "weights", "output", "base_model", "encoder", "seed", "time_budget_s"}
+    (folder / "val.jsonl").write_text("nonsense")
+    assert run.main([*arguments(folder), "--quiet"]) == 2
+    assert "val.jsonl:1:" in capsys.readouterr().err
+
+
+def test_a_verbose_run_names_the_encoder_s_folder_and_the_seconds_of_every_stage(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main([*arguments(folder, encoder=MINILM.name), "--verbose"]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"\]   encoder all-MiniLM-L6-v2 \(package\): /\S+\n", said)
+    stages = json.loads((folder / "weights" / "run.json").read_text())["seconds"]
+    named = re.findall(r"\]   (\w+): \d+\.\d s, memory in use", said)
+    assert named == [*stages, "write"], "the record is written before that stage ends"
+
+
+def test_quiet_and_verbose_exclude_each_other(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run.main([*arguments(folder), "--quiet", "--verbose"])
+    assert stop.value.code == 2
+    assert "not allowed with argument --quiet" in capsys.readouterr().err
+
+
+def test_the_help_needs_no_large_library() -> None:
+    loaded = "print([name for name in ('numpy', 'torch') if name in sys.modules])"
+    code = f"import sys, run\ntry: run.main(['--help'])\nexcept SystemExit: {loaded}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_named_base_that_fails_while_loading_is_one_sentence_and_status_1(

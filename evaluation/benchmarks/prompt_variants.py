@@ -11,28 +11,32 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evaluation.command import new_parser, print_table, run_command
-from evaluation.generation import FAILURES, generated_replies, trained_adapter
+from evaluation.generation import (
+    FAILURES,
+    add_generation_options,
+    generated_replies,
+    load_for_generation,
+    trained_adapter,
+    unseen_losses,
+)
 from evaluation.score.grading import rouge_l
-from evaluation.splits import Split, add_split_options, drawn_splits, given_split
-from finetune.base_model import BaseModel, load_base
-from finetune.base_selection import base_problems
+from evaluation.splits import Split
+from finetune.base_model import BaseModel
 from finetune.reply_quality import reply_qualities
 from finetune.training_data import config_for
 from retrieval.console import say
-from retrieval.encoder import Encoder, encoder_problems, load_encoder
+from retrieval.encoder import Encoder
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.prediction import Reply, copy_reply
 from retrieval.retrieve import Retrieval, retrieve
-from retrieval.runtime import configure, deterministic_kernels
-from retrieval.tickets import InputProblems
 
 COPY = "copy"
 SUPPORTED = "own reply never, supported sentences as the target"
@@ -46,6 +50,11 @@ VARIANTS: dict[str, dict[str, Any] | None] = {  # what differs from the base's o
     "own reply never, 15 rows": {"own_reply_share": 0.0, "rows": 15},
     SUPPORTED: {"own_reply_share": 0.0},
     f"{SUPPORTED}, 15 rows": {"own_reply_share": 0.0, "rows": 15},
+    "4 exemplars, gradient through the prompt": {"exemplars": 4, "prompt_gradient": True},
+    "4 exemplars": {"exemplars": 4},
+    "2 exemplars": {"exemplars": 2},
+    "2 exemplars, 15 rows": {"exemplars": 2, "rows": 15},
+    "2 exemplars, 1 epoch": {"exemplars": 2, "epochs": 1},
 }
 
 
@@ -53,17 +62,27 @@ Measured = dict[str, Any]  # one variant on one split, as it goes to stdout
 
 
 def answer(
-    classifier: IntentClassifier, found: Sequence[Retrieval], variant: str, base: BaseModel, *, seed: int
-) -> list[Reply]:
-    """The replies of one variant to a split's test rows."""
-    if (changes := VARIANTS[variant]) is None:
-        return generated_replies(found, base.model, base, classifier.train_set, label=variant)
-    config, supported = replace(config_for(base), **({"rows": None} | changes)), variant.startswith(SUPPORTED)
-    with trained_adapter(classifier, base, config, seed=seed, label=variant, supported_targets=supported) as model:
-        return generated_replies(found, model, base, classifier.train_set, label=variant)
+    split: Split, classifier: IntentClassifier, found: Sequence[Retrieval], variant: str, base: BaseModel, *, seed: int
+) -> tuple[list[Reply], list[float]]:
+    """The replies of one variant to a split's test rows, and the completion losses of the ideal ones."""
+    changes, supported = VARIANTS[variant], variant.startswith(SUPPORTED)
+    config = replace(config_for(base), **({"rows": None} | (changes or {})))
+    adapter = trained_adapter(classifier, base, config, seed=seed, label=variant, supported_targets=supported)
+    with nullcontext(base.model) if changes is None else adapter as model:
+        losses = unseen_losses(found, split.labels, model, base, exemplars=config.exemplars)
+        rows, shown = classifier.train_set, config.exemplars
+        return generated_replies(found, model, base, rows, label=variant, exemplars=shown), losses
 
 
-def measure(split: Split, variant: str, replies: Sequence[Reply], encoder: Encoder, seconds: float) -> Measured:
+def measure(
+    split: Split,
+    variant: str,
+    replies: Sequence[Reply],
+    encoder: Encoder,
+    *,
+    losses: Sequence[float] = (),
+    seconds: float = 0.0,
+) -> Measured:
     """Compares replies with the ideal ones."""
     ideals, stored = [label.ideal_reply for label in split.labels], {row.ideal_reply for row in split.train_set.rows}
     ideal = encoder.encode(ideals)
@@ -73,6 +92,7 @@ def measure(split: Split, variant: str, replies: Sequence[Reply], encoder: Encod
     return {
         "split": split.name,
         "variant": variant,
+        "losses": [round(loss, 4) for loss in losses],  # of the ideal replies, nats per token
         "drafted": [round(float(c), 4) for c in np.sum(ideal * drafted, axis=1)],  # cosine of each draft to the ideal reply
         "checked": [round(float(c), 4) for c in np.sum(ideal * checked, axis=1)],  # cosine of what a customer would get
         "quality": [round(float(q), 4) for q in reply_qualities([r.text for r in replies], ideals, encoder)],  # of the same
@@ -91,11 +111,11 @@ def measure_all(splits: Sequence[Split], variants: Sequence[str], base: BaseMode
     for seed, split in enumerate(splits):
         classifier = fit_classifier(split.train_set, with_names=label_names_gate(split.train_set, seed=0).passed)
         found = retrieve(classifier, split.tickets, split.vectors)
-        yield measure(split, COPY, [copy_reply(one) for one in found], encoder, 0.0)
+        yield measure(split, COPY, [copy_reply(one) for one in found], encoder)
         for variant in variants:
             began = time.monotonic()
-            replies = answer(classifier, found, variant, base, seed=seed)
-            yield measure(split, variant, replies, encoder, time.monotonic() - began)
+            replies, losses = answer(split, classifier, found, variant, base, seed=seed)
+            yield measure(split, variant, replies, encoder, losses=losses, seconds=time.monotonic() - began)
 
 
 def table_line(variant: str, measured: Sequence[Measured]) -> dict[str, str]:
@@ -105,6 +125,7 @@ def table_line(variant: str, measured: Sequence[Measured]) -> dict[str, str]:
     gains = checked - np.concatenate([found["checked"] for found in copied])
     return {
         "variant": variant,
+        "loss": _loss(own),
         "splits": str(len(own)),
         "rows": str(len(gains)),
         "cosine drafted": f"{drafted.mean():.3f}",
@@ -119,14 +140,15 @@ def table_line(variant: str, measured: Sequence[Measured]) -> dict[str, str]:
     }
 
 
+def _loss(measured: Sequence[Measured]) -> str:
+    losses = [loss for found in measured for loss in found["losses"]]
+    return f"{np.mean(losses):.3f}" if losses else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the comparison."""
     parser = new_parser("evaluation.benchmarks.prompt_variants", __doc__)
-    folder_help = "folders with train.jsonl, val.jsonl, val_labels.jsonl"
-    parser.add_argument("--split", type=Path, nargs="+", default=[], metavar="DIR", help=folder_help)
-    add_split_options(parser)
-    parser.add_argument("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto)")
-    parser.add_argument("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
+    add_generation_options(parser)
     only_help = f"of {', '.join(VARIANTS)} (default: all)"
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME", help=only_help)
     options = parser.parse_args(arguments)
@@ -135,18 +157,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Reads, measures, prints."""
-    problems = [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
-    problems += [] if options.split or options.folds else ["found neither --split nor --folds, expected one of them or both"]
-    problems += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
-    if problems:
-        raise InputProblems(problems)
-    configure()
-    deterministic_kernels()
-    encoder = load_encoder(options.encoder)
-    splits = [given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.split]
-    splits += drawn_splits(options, encoder) if options.folds else []
+    splits, base, encoder = load_for_generation(options)
     measured: list[Measured] = []
-    for found in measure_all(splits, options.only, load_base(options.base_model), encoder):
+    for found in measure_all(splits, options.only, base, encoder):
         measured.append(found)
         say("{split}, {variant}: {seconds:.0f} s, {facts_met} facts".format(**found))
         print(json.dumps(found), flush=True)

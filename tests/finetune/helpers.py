@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, NoReturn
 
 import pytest
@@ -49,9 +49,16 @@ def fine_tune_few(
     rows: Sequence[LabelledTicket] = FEW,
     config: TrainingConfig = ONE_EPOCH,
     deadlines: Deadlines = NO_DEADLINES,
+    every_fold: bool = True,
 ) -> FineTuned:
-    """Fine-tunes the tiny base on four rows and asks it about six of the general texts: half a second."""
+    """Fine-tunes the tiny base on four rows and asks it about six of the general texts: half a second.
+
+    With `every_fold` both folds are measured, however few their rows are and whatever the first one says.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        if every_fold:
+            patch.setattr("finetune.fit.MIN_REPLIES", 0)
+            patch.setattr("finetune.fit.first_fold_failure", lambda *_: "")
         patch.setattr(forgetting, "SENTENCES", forgetting.SENTENCES[:4])
         patch.setattr(forgetting, "PARAPHRASES", forgetting.PARAPHRASES[:2])
         patch.setattr(noisy_channel, "UNSURE", 2.0)  # every row is scored,
@@ -98,5 +105,5 @@ def change_loss(patch: pytest.MonkeyPatch, changed: Callable[[Loss, Any, Any], t
 
     While an adapter is trained gradients are enabled, and `model.active_adapter` says which one.
     """
-    real = training.summed_loss
-    patch.setattr(training, "summed_loss", lambda model, batch: changed(real, model, batch))
+    real = training.row_losses
+    patch.setattr(training, "row_losses", lambda model, batch, **options: changed(partial(real, **options), model, batch))

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -90,16 +91,38 @@ def test_the_bare_base_scores_the_rows_given_each_stored_reply_but_their_own(mon
         assert one.text not in prompt
 
 
-def test_a_scale_of_zero_is_judged_as_the_bare_base_and_no_adapter_of_a_fold_is_trained(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    seen = watch(monkeypatch)
+def test_a_scale_of_zero_leaves_a_small_base_untested_and_a_large_one_is_judged_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, tiny = watch(monkeypatch), base()
     monkeypatch.setattr("finetune.fit.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
     tuned = fine_tune_few()
-    assert set(seen.trained) == {"final"}
+    assert gate_of(tuned, "replies").reason.startswith("untested: the adapter's scale is 0")
+    assert (set(seen.trained), set(seen.answered), tuned.losses) == ({"final"}, set(), None)
+    setup = make_setup(classifier_for(), training_rows(classifier_for(), tiny), tiny, ONE_EPOCH, **OPTIONS)
+    gather_evidence(setup, attach(tiny, seed=0), scale=0.0, plans=CPU_PLANS, deadline=inf)
+    assert set(seen.trained) == {"final"}, "no fold has an adapter of its own"
     assert set().union(*seen.answered.values()) == IDS
+
+
+def test_too_few_good_replies_in_the_first_fold_end_the_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, rows = watch(monkeypatch), tuple(row(i, f"seat {i}", "billing.seat", f"word{i}") for i in range(12))
+    tuned = fine_tune_few(rows=rows, every_fold=False)
+    assert set(seen.trained) == {"final", "fold0"}
+    replies = gate_of(tuned, "replies")
+    assert (
+        replies.reason
+        == "0 of 6 out-of-fold replies passed the check in the first fold, 5 needed: the second fold was not measured"
+    )
+    assert (replies.decision, replies.n, tuned.generates, tuned.timed_out) == ("copy", 0, False, False)
     assert tuned.losses is not None
-    assert tuned.losses[0] == pytest.approx(tuned.losses[1]), "the base has seen neither rows"
+    assert tuned.losses.rows == len(seen.measured["fold0"]) == 6
+
+
+def test_fewer_rows_than_the_gate_needs_train_no_fold() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watch(patch)
+        replies = gate_of(fine_tune_few(every_fold=False), "replies")
+    assert set(seen.trained) == {"final"}
+    assert replies.reason == "untested: 4 rows have another row of their intent, 10 needed"
 
 
 def test_a_judged_row_is_absent_from_its_exemplars_and_a_single_row_gets_no_reply() -> None:

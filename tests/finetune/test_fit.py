@@ -111,7 +111,7 @@ def use_scale(patch: Patch, scale: float) -> None:
     patch.setattr(forgetting, "scale_gate", chosen)
 
 
-@pytest.mark.parametrize(("own_reply_share", "scale"), [(0.0, 1.0), (1.0, 1.0), (0.0, 0.5), (0.0, 0.0)])
+@pytest.mark.parametrize(("own_reply_share", "scale"), [(0.0, 1.0), (1.0, 1.0), (0.0, 0.5)])
 def test_both_losses_are_of_prompts_without_the_rows_own_reply_at_the_scale_in_use(
     own_reply_share: float, scale: float, monkeypatch: Patch
 ) -> None:
@@ -120,8 +120,9 @@ def test_both_losses_are_of_prompts_without_the_rows_own_reply_at_the_scale_in_u
     tuned = fine_tune_few(config=config)
     assert tuned.scale == scale
     assert_final_adapter_alone(tuned)
-    assert tuned.losses == pytest.approx(losses_by_hand(tuned, config), rel=1e-4)
-    assert (tuned.losses[0] == pytest.approx(tuned.losses[1], rel=1e-4)) == (scale == 0.0), "at scale 0 both are the base's"
+    assert tuned.losses is not None
+    assert (tuned.losses.seen, tuned.losses.unseen) == pytest.approx(losses_by_hand(tuned, config), rel=1e-4)
+    assert tuned.losses.rows == len(FEW)
 
 
 def nan_in(adapter: str, *, call: int) -> Any:
@@ -143,11 +144,12 @@ def test_a_fold_that_diverges_costs_its_own_evidence_and_the_final_adapter_is_th
     assert_final_adapter_alone(tuned, same_as=expected)
     assert tuned.warnings == ("fold 1 of 2 was not judged: the loss of step 1 is nan",)
     assert (tuned.lm_weight, tuned.generates, tuned.timed_out) == (0.0, False, False)
-    assert tuned.losses is None, "the two losses would be those of different rows"
+    assert tuned.losses is not None
+    assert tuned.losses.rows == 2, "both losses are those of the other fold's rows"
 
 
 def test_a_fold_that_diverges_late_costs_its_own_evidence_too(monkeypatch: Patch) -> None:
-    change_loss(monkeypatch, nan_in("fold0", call=7))  # the fourth of four steps with two rows each
+    change_loss(monkeypatch, nan_in("fold0", call=4))  # the last of four steps
     tuned = fine_tune_few(config=replace(ONE_EPOCH, epochs=4))
     assert any("fold 1 of 2" in warning for warning in tuned.warnings)
 
@@ -159,7 +161,7 @@ def test_a_final_adapter_that_diverges_at_once_is_not_kept() -> None:
 
 
 def test_a_final_adapter_that_diverges_late_is_kept_as_it_was_and_a_warning_says_so(monkeypatch: Patch) -> None:
-    change_loss(monkeypatch, nan_in("final", call=9))  # the third of three steps with four rows each
+    change_loss(monkeypatch, nan_in("final", call=3))
     tuned = fine_tune_few(config=replace(ONE_EPOCH, epochs=3))
     assert tuned.run is not None
     assert tuned.run.steps == 1
@@ -200,6 +202,20 @@ def test_drafts_are_compared_with_copies_and_not_the_other_way_round(draft: str,
     assert (replies.decision, replies.n, tuned.generates) == (decision, 12, own)
     assert replies.value is not None
     assert (replies.value > 0.5) == own
+
+
+def test_a_first_fold_whose_replies_are_worse_than_copies_ends_the_measuring(monkeypatch: Patch) -> None:
+    rows = [row(i, f"seat {i}", "billing.seat", "Guests need none.") for i in range(12)]
+
+    def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
+        return Generations({prompt.row_id: Generation("something else", 9, 0.1, True) for prompt in prompts})
+
+    monkeypatch.setattr("finetune.reply_writer.generate", written)
+    monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    replies = gate_of(fine_tune_few(rows=rows, every_fold=False), "replies")
+    assert (replies.decision, replies.n, replies.interval) == ("copy", 6, None)
+    assert replies.reason.startswith("mean gain -")
+    assert replies.reason.endswith("in the first fold, above 0 needed: the second fold was not measured")
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -42,6 +42,7 @@ def test_trap_1_generation_stops_at_the_turns_end_even_where_padding_is_that_tok
 
 
 def test_trap_6_the_order_of_the_input_changes_neither_batches_nor_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "BATCH", 8)
     tiny = base()
     prompts, batches = prompts_for(tiny, 11, exemplars=True), list[list[int]]()
     real = tiny.model.generate
@@ -101,6 +102,7 @@ def test_half_a_reply_that_the_deadline_cut_is_thrown_away(monkeypatch: pytest.M
         now[0] += 10.0
         return real(*given)
 
+    monkeypatch.setattr(generation, "BATCH", 8)
     monkeypatch.setattr(generation, "_generate_batch", slow)
     monkeypatch.setattr("finetune.generate.time.monotonic", lambda: now[0])
     found = written(tiny, prompts_for(tiny, 10), deadline=15.0)
@@ -108,6 +110,7 @@ def test_half_a_reply_that_the_deadline_cut_is_thrown_away(monkeypatch: pytest.M
 
 
 def test_out_of_memory_halves_the_batch_and_every_prompt_that_fits_alone_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "BATCH", 8)
     tiny, sizes = base(), list[int]()
     prompts = prompts_for(tiny, 9)
     real, longest = tiny.model.generate, max(len(prompt.ids) for prompt in prompts)

@@ -205,12 +205,13 @@ def test_the_record_says_what_was_used_and_is_json() -> None:
     found = model_with()
     record = json.loads(json.dumps(found.record(), allow_nan=False))
     assert undisturbed().run is not None
-    assert record["memory_plan"] == {"micro_batch": 1, "recompute": False}
+    assert record["memory_plan"] == {"micro_batch": 4, "recompute": False}
     assert record["losses"] == list(undisturbed().run.losses)
     assert (record["base"]["name"], record["scale"], record["processes"]) == ("tiny", 1.0, 1)
     losses = found.losses()
     assert losses is not None
-    assert losses[0] == undisturbed().losses
+    assert (expected := undisturbed().losses) is not None
+    assert losses[0] == (expected.seen, expected.unseen)
     assert "without the row's own reply" in losses[1]
     assert model_with(losses=None).losses() is None
 

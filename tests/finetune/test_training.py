@@ -1,7 +1,7 @@
 """The training loop: what it learns, and what it does when memory, numbers or time run out."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,7 @@ from peft import PeftModel
 from finetune.lora import attach
 from finetune.memory import CPU_PLANS, GPU_PLANS, MemoryPlan, OutOfMemory
 from finetune.prompt import Example
-from finetune.training import NoAdapter, TrainingRun, completion_losses, summed_loss, train
+from finetune.training import NoAdapter, TrainingRun, completion_losses, row_losses, train
 from tests.fakes import base
 from tests.finetune.helpers import OUT_OF_MEMORY, examples, no_memory
 
@@ -52,8 +52,58 @@ def test_padded_rows_have_the_loss_they_have_alone() -> None:
     tiny, rows = base(), EXAMPLES[:3]
     assert len({len(row.ids) for row in rows}) == 3
     assert len({row.supervised for row in rows}) > 1
-    alone = sum(summed_loss(tiny.model, [row]).item() for row in rows)
-    assert summed_loss(tiny.model, rows).item() == pytest.approx(alone, rel=1e-5)
+    alone = sum(row_losses(tiny.model, [row]).item() for row in rows)
+    assert row_losses(tiny.model, rows).sum().item() == pytest.approx(alone, rel=1e-5)
+
+
+def gradients(model: PeftModel, rows: Sequence[Example], **options: bool) -> tuple[float, dict[str, torch.Tensor]]:
+    """The loss, and the gradient of each weight of the adapter."""
+    model.zero_grad()
+    loss = row_losses(model, rows, **options).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.item(), {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def with_noise(model: PeftModel) -> PeftModel:
+    """Every weight of the adapter away from zero: `lora_B` is zero at first, and then `lora_A` has no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(std=0.05, generator=generator)
+    return model
+
+
+def test_without_the_prompts_gradient_the_loss_is_the_same_for_padded_rows_too() -> None:
+    model = with_noise(adapted())
+    for rows in (EXAMPLES[:1], EXAMPLES[:3]):
+        expected, _ = gradients(model, rows)
+        assert gradients(model, rows, prompt_gradient=False)[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_the_prompts_gradient_its_keys_and_values_are_taken_as_given() -> None:
+    model = with_noise(adapted())
+    _, whole = gradients(model, EXAMPLES[:1])
+    _, cut = gradients(model, EXAMPLES[:1], prompt_gradient=False)
+    assert set(whole) == set(cut)
+    for name, gradient in cut.items():
+        assert gradient.abs().sum() > 0
+        if "layers.0" in name and ("k_proj" in name or "v_proj" in name):
+            assert not torch.allclose(gradient, whole[name], rtol=1e-2), "the prompt's part of the gradient is missing"
+
+
+def test_training_without_the_prompts_gradient_lowers_the_loss() -> None:
+    model = adapted()
+    before = sum(completion_losses(model, EXAMPLES))
+    trained(model, epochs=3, prompt_gradient=False)
+    assert sum(completion_losses(model, EXAMPLES)) < before
+
+
+@pytest.mark.parametrize("most", [1, 700, 10_000])
+def test_losses_keep_the_order_of_their_rows_however_many_go_together(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = adapted()
+    alone = [completion_losses(model, [example])[0] for example in EXAMPLES]
+    monkeypatch.setattr("finetune.training.LOSS_BATCH_TOKENS", most)
+    assert completion_losses(model, EXAMPLES) == pytest.approx(alone, rel=1e-5)
 
 
 def test_the_loss_of_a_step_is_the_mean_over_the_supervised_tokens_of_its_batch() -> None:
@@ -114,7 +164,7 @@ def test_after_single_rows_activations_are_recomputed_and_afterwards_they_are_ke
 
 
 def test_memory_that_runs_out_in_the_middle_of_a_batch_counts_no_row_twice() -> None:
-    model, plain, calls = adapted(), adapted(), list[int]()
+    model, plain, calls, plans = adapted(), adapted(), list[int](), (MemoryPlan(1), MemoryPlan(1, recompute=True))
 
     def check(*_: Any) -> None:
         calls.append(1)
@@ -122,7 +172,7 @@ def test_memory_that_runs_out_in_the_middle_of_a_batch_counts_no_row_twice() -> 
             raise RuntimeError(OUT_OF_MEMORY)
 
     model.register_forward_pre_hook(check)
-    run, expected = trained(model), trained(plain)
+    run, expected = trained(model, plans=plans), trained(plain)
     assert run.losses == pytest.approx(expected.losses, rel=1e-5)
     assert run.memory_retries == 1
 
@@ -188,7 +238,7 @@ def test_a_loss_that_is_not_finite_falls_back_to_the_last_adapter_known_to_be_go
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken, one_step = adapted(), adapted()
-    nan_at(broken, 9)  # batches of 4, 2, 4, 2 rows: the first row of the third
+    nan_at(broken, 3)
     run = trained(broken, epochs=4)
     assert run.diverged == "the loss of step 3 is nan"
     assert (run.steps, run.finished) == (1, True)

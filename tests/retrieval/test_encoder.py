@@ -84,3 +84,11 @@ def test_whatever_a_library_raises_becomes_one_sentence() -> None:
         load_or_explain("the index", fail)
     with pytest.raises(ModelUnavailable, match="cannot be loaded: KeyError"):
         load_or_explain("the index", lambda: (_ for _ in ()).throw(KeyError()))
+
+
+def test_batches_that_are_counted_give_the_vectors_of_one_call_to_the_last_bit() -> None:
+    encoder = load_encoder(MINILM.name)
+    texts = [f"{'word ' * (i % 5)}{i % 3}" for i in range(20)]  # many of the same length
+    whole = encoder._model.encode(texts, batch_size=8, normalize_embeddings=True, show_progress_bar=False)
+    assert np.array_equal(encoder.encode(texts), whole)
+    assert encoder.encode([]).shape == (0, whole.shape[1])

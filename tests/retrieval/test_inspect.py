@@ -39,7 +39,7 @@ class FakeEncoder(HashEncoder):
 @pytest.fixture(scope="module", autouse=True)
 def fake_encoder() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "load_encoder", FakeEncoder)
+        patch.setattr("retrieval.encoder.load_encoder", FakeEncoder)
         patch.setattr(inspect, "load_encoder", FakeEncoder)
         yield
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from evaluation import generation
 from evaluation.benchmarks import prompt_variants
 from evaluation.benchmarks.prompt_variants import VARIANTS, answer, main, measure, table_line
 from evaluation.generation import supported_examples
@@ -21,17 +22,23 @@ from tests.test_run import GOOD, write
 
 def test_the_variants_train_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each variant: the kind of model that answers, and for each training example whether it shows the row's own reply."""
-    trained, answering = spy_on_training(monkeypatch), {}
+    trained, answering, shown_to = spy_on_training(monkeypatch), dict[str, str](), dict[str, int]()
 
-    def replies(found: Any, model: Any, *_: Any, label: str) -> list[Reply]:
-        answering[label] = type(model).__name__
+    def replies(found: Any, model: Any, *_: Any, label: str, exemplars: int) -> list[Reply]:
+        answering[label], shown_to[label] = type(model).__name__, exemplars
         return [Reply("x", "generated") for _ in found]
 
     monkeypatch.setattr(prompt_variants, "generated_replies", replies)
     tiny, split = base(), tiny_split()
     classifier = fit_classifier(split.train_set, with_names=True)
     found = retrieve(classifier, split.tickets, split.vectors)
-    assert all(len(answer(classifier, found, variant, tiny, seed=0)) == len(found) for variant in VARIANTS)
+    for variant in VARIANTS:
+        written, losses = answer(split, classifier, found, variant, tiny, seed=0)
+        assert len(written) == len(losses) == len(found)
+    assert {variant: shown_to[variant] for variant in VARIANTS if variant[0] in "24"} == {
+        variant: int(variant[0]) for variant in VARIANTS if variant[0] in "24"
+    }
+    del trained[8:]  # the variants that follow change nothing about the row's own reply
     assert answering.pop("no LoRA") == "LlamaForCausalLM"
     assert set(answering.values()) == {"PeftModelForCausalLM"}
     assert {learning_rate for _, learning_rate in trained} == {config_for(tiny).learning_rate}
@@ -50,22 +57,23 @@ def test_the_variants_train_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_draft_and_what_a_customer_gets_are_measured_apart_and_against_copying() -> None:
     split = tiny_split()
     ideal = [label.ideal_reply for label in split.labels]
-    copied = measure(split, "copy", [Reply(text, "copied") for text in ideal], HashEncoder(), 0.0)
+    copied = measure(split, "copy", [Reply(text, "copied") for text in ideal], HashEncoder())
     replaced = [Reply(text, "replaced", ("no",), "Nothing of it") for text in ideal]
-    found = measure(split, "x", replaced, HashEncoder(), 3.0)
+    found = measure(split, "x", replaced, HashEncoder(), losses=[1.0, 2.0], seconds=3.0)
     assert found["checked"] == [1.0, 1.0]
     assert max(found["drafted"]) < 0.5
     line = table_line("x", [copied, found])
     assert (line["minus copy"], line["replaced"], line["facts"], line["s per split"]) == ("+0.000 ± 0.000", "2", "0/0", "3")
     assert (line["stored reply"], line["ROUGE-L"], line["quality"]) == ("2", "1.000", "1.000")
+    assert (line["loss"], table_line("copy", [copied])["loss"]) == ("1.500", "")
 
 
 def test_the_command_prints_a_json_line_for_each_variant_and_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    use_hash_encoder(monkeypatch, prompt_variants.__name__)
-    monkeypatch.setattr(prompt_variants, "load_base", lambda choice: base())
-    monkeypatch.setattr(prompt_variants, "answer", lambda classifier, found, *args, **options: [Reply("No seat.", "generated")])
+    use_hash_encoder(monkeypatch, generation.__name__)
+    monkeypatch.setattr(generation, "load_base", lambda choice: base())
+    monkeypatch.setattr(prompt_variants, "answer", lambda *args, **options: ([Reply("No seat.", "generated")], [1.0]))
     write(tmp_path / "train.jsonl", GOOD, GOOD | {"id": "b", "intent": "api.token"})
     write(tmp_path / "val.jsonl", {"id": "a", "ticket": "a seat?"})
     write(tmp_path / "val_labels.jsonl", LABEL)

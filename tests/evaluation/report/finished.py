@@ -25,7 +25,7 @@ def finish_run(folder: Path) -> Path:
     label = {"id": "w", "intent": "billing.seat", "ideal_reply": "Press Revoke.", "must_mention": [["Revoke"]]}
     write(folder / "labels.jsonl", label)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "load_encoder", lambda *_, **__: HashEncoder())
+        patch.setattr("retrieval.encoder.load_encoder", lambda *_, **__: HashEncoder())
         assert run.main(arguments(folder)) == 0
     return folder
 

@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peft import PeftModel
+
+from evaluation import generation
+from evaluation.benchmarks.reply_gate import main, measure, table
+from finetune.generate import Generation, Generations
+from retrieval.tickets import LabelledTicket
+from tests.evaluation.samples import LABEL, tiny_split, use_hash_encoder
+from tests.fakes import HashEncoder, base, row
+from tests.test_run import GOOD, write
+
+ROWS = tuple(row(i, f"seat {i}", "billing.seat", f"word{i} another{i}") for i in range(12))
+
+
+def use_drafts(patch: pytest.MonkeyPatch, good: set[str]) -> None:
+    """Every draft is the row's own ideal reply; the check lets those of the good rows pass."""
+    ideal = {one.id: one.ideal_reply for one in ROWS}
+
+    def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
+        return Generations({p.row_id: Generation(ideal.get(p.row_id, "no word of it"), 9, 0.1, True) for p in prompts})
+
+    patch.setattr("finetune.reply_writer.generate", written)
+    bad = {text for row_id, text in ideal.items() if row_id not in good}
+    patch.setattr("finetune.reply_writer.findings", lambda text, *_, **__: ("no",) if text in bad else ())
+
+
+def measured(patch: pytest.MonkeyPatch, good: set[str], scale: float = 1.0) -> dict[str, Any]:
+    use_drafts(patch, good)
+    patch.setattr("finetune.forgetting.scale_gate", lambda *_, **__: (scale, reply_gate_record()))
+    return measure(tiny_split(ROWS), base(), HashEncoder(), seed=0)
+
+
+def reply_gate_record() -> Any:
+    from finetune.gates import scale_gate
+
+    return scale_gate({1.0: ([0.01], [0.01])}, seed=0)[1]
+
+
+def all_ids(rows: tuple[LabelledTicket, ...] = ROWS) -> set[str]:
+    return {one.id for one in rows}
+
+
+def test_where_all_drafts_are_good_both_ways_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, all_ids())
+    assert (found["passed"], found["written"], found["full"], found["short"]) == ([6, 6], [6, 6], True, True)
+    assert found["failure"] == ""
+    assert found["gain"] > 0.5
+
+
+def test_both_folds_are_measured_where_a_run_would_stop_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, set())
+    assert (found["passed"], found["written"], found["full"], found["short"]) == ([0, 0], [6, 6], False, False)
+    assert found["failure"].startswith("0 of 6 out-of-fold replies passed")
+    assert len(found["always"]) == len(found["never"]) == 2
+
+
+def test_at_scale_0_a_small_base_is_measured_and_a_run_would_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, all_ids(), scale=0.0)
+    assert (found["full"], found["short"]) == (True, False)
+    assert found["failure"].startswith("the adapter's scale is 0")
+
+
+def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_drafts(monkeypatch, set())
+    tiny = base()
+    measure(tiny_split(ROWS), tiny, HashEncoder(), seed=0)
+    assert not isinstance(tiny.model, PeftModel)
+    assert not any("lora" in name for name, _ in tiny.model.named_modules())
+
+
+def test_each_rule_gets_the_replies_of_the_splits_in_which_it_generates() -> None:
+    one = {"full": True, "short": False, "always": [1.0, 0.6], "never": [0.4, 0.4]}
+    other = {"full": False, "short": False, "always": [0.0, 0.0], "never": [0.5, 0.5]}
+    quality = {line["rule"]: line["quality"] for line in table([one, other])}
+    assert list(quality.values()) == ["0.450", "0.400", "0.650", "0.450"]
+    generate = [line["splits that generate"] for line in table([one, other])]
+    assert generate == ["0 of 2", "2 of 2", "1 of 2", "0 of 2"]
+
+
+def test_the_command_prints_a_json_line_for_each_split_and_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_hash_encoder(monkeypatch, generation.__name__)
+    monkeypatch.setattr(generation, "load_base", lambda choice: base())
+    use_drafts(monkeypatch, set())
+    write(tmp_path / "train.jsonl", GOOD, GOOD | {"id": "b", "intent": "api.token"})
+    write(tmp_path / "val.jsonl", {"id": "a", "ticket": "a seat?"})
+    write(tmp_path / "val_labels.jsonl", LABEL)
+    assert main(["--split", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    (line,) = (json.loads(line) for line in captured.out.splitlines())
+    assert line["failure"].startswith("0 rows have another row of their intent")
+    assert "gate, the short way of a run" in captured.err
+
+
+def test_bad_options_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "found neither --split nor --folds" in capsys.readouterr().err
