@@ -131,3 +131,13 @@ def test_the_plan_grows_with_the_rows_and_the_tickets() -> None:
     writing = [part for part in many if (part.stage, part.bar) == ("answer", "write replies")]
     assert [part.seconds for part in writing] == [256 * REPLY_S, 256 * REPLY_S, 88 * REPLY_S], "a part for each block"
     assert {part.chance for part in writing} == {SELDOM}
+
+
+def test_a_stage_that_begins_once_more_does_not_take_the_share_back() -> None:
+    time = Time()
+    progress = Progress(PLAN, now=time)
+    progress.begin("load")
+    time.now += 1.5
+    before = progress.share()
+    progress.begin("load")
+    assert progress.share() == before > 0
