@@ -99,7 +99,8 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
         raise ModelUnavailable(f"{candidate.label} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
     files = _find(candidate, deadline)
     count = parameter_count(files.path)
-    precision = candidate.precision or ("bf16" if count >= LARGE_PARAMETERS and cpu_has_bf16() else "fp32")
+    on_cpu = not torch.cuda.is_available()
+    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16() else "fp32")
     check_memory(files.name, count, precision)
     return _read(files, precision)
 
@@ -228,6 +229,8 @@ def _read(files: ModelFiles, precision: Precision) -> BaseModel:
     if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelUnavailable(f"the base model {files.name} lacks weights: {', '.join(missing[:3])}")
     model.eval().requires_grad_(False)
+    # Logits of a part of the tokens: torch copies the vocabulary's matrix for each row where that part is not contiguous.
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0].contiguous(),))
     # Of the checkpoint's own settings (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     on_hub = files.source in ("hub", "hub cache") and HUB_ID.fullmatch(files.name)  # else a folder, or converted

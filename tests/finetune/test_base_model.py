@@ -86,9 +86,9 @@ def test_a_base_that_cannot_fit_is_refused_before_it_is_read(folder: Path, monke
 
 @pytest.mark.parametrize(
     ("parameters", "has_bf16", "expected"),
-    [(999_999_999, True, "fp32"), (1_000_000_000, True, "bf16"), (1_000_000_000, False, "fp32")],
+    [(999_999_999, True, "bf16"), (1_000_000_000, True, "bf16"), (1_000_000_000, False, "fp32")],
 )
-def test_on_a_cpu_a_large_base_is_in_bf16_where_the_processor_has_it(
+def test_on_a_cpu_a_base_is_in_bf16_where_the_processor_has_it(
     parameters: int, has_bf16: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_model, "parameter_count", lambda folder: parameters)
@@ -97,6 +97,13 @@ def test_on_a_cpu_a_large_base_is_in_bf16_where_the_processor_has_it(
     found = load_candidate(candidate(folder, None))
     assert found.precision == expected
     assert found.model.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
+
+
+def test_the_head_gets_contiguous_rows_where_logits_of_a_part_of_the_tokens_are_asked_for(folder: Path) -> None:
+    model, seen = load_candidate(candidate(folder, "fp32")).model, list[bool]()
+    model.get_output_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].is_contiguous()))
+    assert model(torch.tensor([[1, 2, 3], [4, 5, 6]]), logits_to_keep=2).logits.shape[:2] == (2, 2)
+    assert seen == [True]
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("avx512f fma", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)])
