@@ -3,6 +3,7 @@
 # make test   installs what is missing and runs the tests
 # make bench  measures this program beside TRL and SetFit, in an environment of its own: docs/bench.md
 # make check  the tests, then the linters and the types, as CI does
+# make lock   resolves requirements.txt again: requirements.lock, requirements-cuda.lock
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,7 @@ BENCH_SAMPLE := --train data/train.jsonl --val data/val.jsonl --labels data/val_
 BENCH_DRAWN = --folds $(DATA)/bitext_train_10.jsonl $(DATA)/bitext_test.jsonl --intents 15 --tests 50
 BENCH = .venv-bench/bin/python -m evaluation.benchmarks.bench $(if $(DATA),$(BENCH_DRAWN),$(BENCH_SAMPLE))
 
-.PHONY: run report test bench check
+.PHONY: run report test bench check lock
 
 run: .venv/installed
 	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
@@ -34,9 +35,16 @@ check: test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/installed: requirements.txt
+lock:
+	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv==0.13.9; }
+	.venv-lock/bin/python -m tools.lock $(LOCK_OPTIONS)
+
+# The second file is for torch's CUDA build alone: without it pip check misses its libraries.
+.venv/installed: requirements.lock requirements-cuda.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip check > /dev/null || $(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-cuda.lock
+	$(BIN)/pip check
 	touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
