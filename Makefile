@@ -3,10 +3,11 @@
 # make test   installs what is missing and runs the tests
 # make bench  measures this program beside TRL and SetFit, in an environment of its own: docs/bench.md
 # make check  the tests, then the linters and the types, as CI does
-# make lock   resolves requirements.txt again: requirements.lock, requirements-cuda.lock
+# make lock   resolves requirements.txt again, into the files from which make run installs
 
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --no-deps --require-hashes --requirement
 
 # DATA=folder of public sets with replies: every round draws 30 rows and 50 tickets of Bitext; else the sample's 30 and 10
 BENCH_SAMPLE := --train data/train.jsonl --val data/val.jsonl --labels data/val_labels.jsonl
@@ -39,11 +40,11 @@ lock:
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv==0.13.9; }
 	.venv-lock/bin/python -m tools.lock $(LOCK_OPTIONS)
 
-# The second file is for torch's CUDA build alone: without it pip check misses its libraries.
-.venv/installed: requirements.lock requirements-cuda.lock
+# torch: the CPU build where pip finds one, else that of the default index.
+.venv/installed: requirements.lock requirements-cpu.lock requirements-cuda.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements.lock
-	$(BIN)/pip check > /dev/null || $(BIN)/pip install --quiet --no-deps --require-hashes --requirement requirements-cuda.lock
+	$(INSTALL) requirements.lock
+	$(INSTALL) requirements-cpu.lock 2> /dev/null || $(INSTALL) requirements-cuda.lock
 	$(BIN)/pip check
 	touch $@
 

@@ -1,12 +1,13 @@
-"""make lock: resolves the requirements once, for all platforms, and writes two files with the hashes of all that is installed.
+"""make lock: resolves the requirements once, for all platforms, and writes the files with the hashes of all that is installed.
 
-    requirements.lock        what every machine installs
-    requirements-cuda.lock   what torch's CUDA build needs besides, and 4-bit loading
+    requirements.lock        all but torch
+    requirements-cpu.lock    torch's CPU build, which the default package index does not have for Linux
+    requirements-cuda.lock   torch as the default index has it, the libraries that its CUDA build needs, 4-bit loading
 
-Two files, because pip cannot be told by a marker which build of torch it took: the CUDA build of the default index needs
-gigabytes of libraries, the CPU build of other indexes none. Installed is with `--no-deps`, for pip would want the CUDA build's
-libraries in the first file; `pip check` then says whether the second one is needed. Versions that are locked stay as they are
-unless a requirement forbids them; `make lock LOCK_OPTIONS=--upgrade` takes the newest.
+No marker tells pip which build of torch it will take, and in one file with both it takes the default index's whatever else is
+at hand. So `make run` asks for the CPU build, which fails at once where there is none, and then for the other. It installs with
+`--no-deps`: the files are complete, which `pip check` confirms. A locked version stays unless a requirement forbids it;
+`make lock LOCK_OPTIONS=--upgrade` takes the newest.
 """
 
 import re
@@ -17,25 +18,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SOURCES = ("requirements.txt", "requirements-gpu.txt")
-LOCK, CUDA_LOCK = "requirements.lock", "requirements-cuda.lock"
-CUDA_NAME = re.compile(r"(nvidia-[\w-]+|cuda-[\w-]+|triton|bitsandbytes)==")
+LOCK, CPU_LOCK, CUDA_LOCK = "requirements.lock", "requirements-cpu.lock", "requirements-cuda.lock"
+TORCH_NAME = re.compile(r"(torch|nvidia-[\w-]+|cuda-[\w-]+|triton|bitsandbytes)==")
 BLOCK = re.compile(r"^\w", re.MULTILINE)  # where a package begins
-# Files that the default index does not have, by the pin that they belong to: the CPU build of CPython 3.11 for Linux on x86_64.
-FURTHER_HASHES = {"torch==2.13.0": "sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
+# The file torch-VERSION+cpu-cp311-cp311-manylinux_2_28_x86_64.whl, by torch's version.
+CPU_BUILDS = {"2.13.0": "sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b"}
 HEAD = """\
-# All that `make run` installs, on CPython 3.11 or later, with the hashes of every file of the default package index.
-# Made by `make lock` out of requirements.txt; not to be edited.
+# All that `make run` installs but torch, for CPython 3.11 or later on any platform, with the hashes of every file of the
+# default package index. Made by `make lock` out of requirements.txt; not to be edited.
 #
 #     pip install --no-deps --require-hashes -r requirements.lock
-#     pip check || pip install --no-deps --require-hashes -r requirements-cuda.lock
+#     pip install --no-deps --require-hashes -r requirements-cpu.lock || pip install ... -r requirements-cuda.lock
 #
-# The second line is for torch's CUDA build, which the default index has for Linux: its libraries stand in the second file.
-# Of the CPU builds on other indexes one is known here, the last hash of torch: 2.13.0+cpu of CPython 3.11 for Linux on x86_64.
-# Whoever needs another one installs requirements.txt, whose pins are the same and which has no hashes.
+# What falls short: of torch's CPU builds only that of CPython 3.11 for Linux on x86_64 is known, so any other machine gets the
+# build of the default index, for Linux with gigabytes of CUDA libraries. To take another build, install requirements.txt, which
+# has the same pins and no hashes.
+"""
+CPU_HEAD = """\
+# torch's CPU build for CPython 3.11 on Linux x86_64, where pip finds it (--extra-index-url, --find-links); made by `make lock`.
 """
 CUDA_HEAD = """\
-# What torch's CUDA build needs besides requirements.lock, and bitsandbytes for 4-bit loading; made by `make lock`.
-# Nothing in it is installed anywhere but on Linux, except bitsandbytes.
+# torch as the default index has it, on Linux with what its CUDA build needs, and bitsandbytes for 4-bit loading; made by
+# `make lock`.
 """
 
 
@@ -44,14 +48,14 @@ class NoLock(Exception):
 
 
 def main(options: Sequence[str]) -> int:
-    """Writes both files; `options` are further ones of `uv pip compile`."""
+    """Writes the files; `options` are further ones of `uv pip compile`."""
     try:
-        lock, cuda = split(compiled(options))
+        files = split(compiled(options))
     except NoLock as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    Path(LOCK).write_text(f"{HEAD}{lock}", encoding="utf-8")
-    Path(CUDA_LOCK).write_text(f"{CUDA_HEAD}{cuda}", encoding="utf-8")
+    for name, text in files.items():
+        Path(name).write_text(text, encoding="utf-8")
     return 0
 
 
@@ -72,23 +76,23 @@ def compiled(options: Sequence[str]) -> str:
         return output.read_text(encoding="utf-8")
 
 
-def split(pins: str) -> tuple[str, str]:
-    """What every machine installs, with the further hashes; and what only the CUDA build needs.
+def split(pins: str) -> dict[str, str]:
+    """The text of each file, by its name.
 
     Raises:
-        NoLock: a pin that further hashes belong to is gone.
+        NoLock: the CPU build of this version of torch is not known.
     """
     starts = [match.start() for match in BLOCK.finditer(pins)]
     blocks = [pins[start:end] for start, end in zip(starts, [*starts[1:], len(pins)], strict=True)]
-    lock = "".join(block for block in blocks if not CUDA_NAME.match(block))
-    for pin, digest in FURTHER_HASHES.items():
-        last = re.search(rf"^{re.escape(pin)} \\\n(?: +--hash=\S+ \\\n)* +--hash=\S+$", lock, re.MULTILINE)
-        if not last:
-            raise NoLock(
-                f"found no {pin}, expected it: put the SHA-256 of the new CPU build (pip hash FILE) into tools/lock.py"
-            )
-        lock = f"{lock[: last.end()]} \\\n    --hash={digest}{lock[last.end() :]}"
-    return lock, "".join(block for block in blocks if CUDA_NAME.match(block))
+    version = next(re.findall(r"torch==([\w.]+)", block)[0] for block in blocks if block.startswith("torch=="))
+    if version not in CPU_BUILDS:
+        cure = "put the SHA-256 of its file for CPython 3.11 on Linux x86_64 (pip hash FILE) into tools/lock.py"
+        raise NoLock(f"found torch {version}, expected one whose CPU build is known: {cure}")
+    return {
+        LOCK: HEAD + "".join(block for block in blocks if not TORCH_NAME.match(block)),
+        CPU_LOCK: f"{CPU_HEAD}torch=={version}+cpu \\\n    --hash={CPU_BUILDS[version]}\n",
+        CUDA_LOCK: CUDA_HEAD + "".join(block for block in blocks if TORCH_NAME.match(block)),
+    }
 
 
 if __name__ == "__main__":
