@@ -86,7 +86,7 @@ def original(base: Record) -> str | None:
 
 def _metadata(base_model: str | None) -> str:
     tags = ["lora", "customer-support", PROGRAM]
-    relation = {"base_model_relation": "adapter"} if base_model else {}
+    relation: dict[str, Any] = {"base_model_relation": "adapter"} if base_model else {}
     data = ModelCardData(base_model=base_model, library_name="peft", pipeline_tag="text-generation", tags=tags, **relation)
     return str(data.to_yaml())
 
