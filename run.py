@@ -12,7 +12,7 @@ input, all of it reported at once; 130 stopped by Ctrl-C.
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
-from retrieval.run_files import PREDICTIONS, publish, versions
+from retrieval.run_files import PREDICTIONS, kept_files, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
 
@@ -91,6 +91,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         return
     with clock.stage("check", "look for input that is probably wrong"):
         warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
+        warnings += kept_warnings(settings.weights, model)
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
         "deterministic": not (limits or encoder.warnings),  # another encoder was wanted, and may be there next time
@@ -101,7 +102,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         "gates": [asdict(gate) for gate in (names_gate, *(model.gates if model else ()))],
         "warnings": warnings,
     }
-    write(settings, record, predictions, partial(save_parts, classifier, model), clock)
+    write(settings, record, predictions, partial(save_parts, classifier, model, record), clock)
     print_summary(predictions, facts=facts(settings, record, classifier), warnings=warnings)
 
 
@@ -211,13 +212,24 @@ def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> li
     return [*input_warnings(classifier.train_set.rows, tickets), *near_duplicates(classifier.train_set)]
 
 
-def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", folder: Path) -> None:
-    """Writes the train set and, if there is one, the adapter into a folder."""
+def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
+    """Which files of somebody else stay where the adapter's own would be, a sentence each."""
+    kept = kept_files(weights) if model and model.has_adapter else ()
+    why = "was not left there by a run of this program: it stays, and the adapter's own is not written"
+    return [f"{weights / name} {why}" for name in kept]
+
+
+def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", record: Mapping[str, Any], folder: Path) -> None:
+    """Writes the train set and, if there is one, the adapter with its model card into a folder."""
     from retrieval.train_set_files import save_train_set
 
     save_train_set(classifier.train_set, classifier.ticket_index, folder)
-    if model:
+    if model and model.has_adapter:
+        from finetune.model_card import save_model_card
+
         model.save(folder)
+        train_set = classifier.train_set
+        save_model_card(folder, record, rows=len(train_set.rows), intents=len(train_set.intents))
 
 
 def write(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from retrieval import __version__
 from retrieval.console import STARTED, Verbosity
+from retrieval.run_files import PROGRAM
 
 MAX_SECONDS = 1e8  # three years
 
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         prog="run.py", description="Learns from about thirty labelled support tickets of one product and answers new ones."
     )
     add = found.add_argument
+    add("--version", action="version", version=f"{PROGRAM} {__version__}")
     train_help = "JSONL with id, ticket, intent, ideal_reply: what to learn from"
     add("--train", type=Path, required=True, metavar="FILE", help=train_help)
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
