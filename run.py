@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from finetune.base_selection import base_problems
 from retrieval.command_line import Settings, parse
 from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_summary, say_more
+from retrieval.defaults_file import name_the_file
 from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
 from retrieval.paths import path_problems
@@ -93,7 +94,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
         warnings += kept_warnings(settings.weights, model)
     record = {
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
+        **settings.record(),
         "deterministic": not (limits or encoder.warnings),  # another encoder was wanted, and may be there next time
         "threads": threads,
         "encoder": encoder_record(encoder.files),
@@ -120,7 +121,7 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     problems = [*train_problems, *val_problems, *path_problems(**paths)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if problems:
-        raise InputProblems(problems)
+        raise InputProblems(name_the_file(problems, settings.origins))
     try:
         settings.weights.mkdir(parents=True, exist_ok=True)
     except OSError as error:
