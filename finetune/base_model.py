@@ -100,7 +100,7 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
     files = _find(candidate, deadline)
     count = parameter_count(files.path)
     on_cpu = not torch.cuda.is_available()
-    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16() else "fp32")
+    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16(large=count >= LARGE_PARAMETERS) else "fp32")
     check_memory(files.name, count, precision)
     return _read(files, precision)
 
@@ -149,11 +149,15 @@ def check_memory(name: str, parameters: int, precision: Precision) -> None:
         )
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; elsewhere fp32 is faster."""
+def cpu_has_bf16(*, large: bool) -> bool:
+    """Whether the processor multiplies bf16 itself, so fast that a large or a small base gains by it; elsewhere fp32 is faster.
+
+    AMX multiplies bf16 five to seven times as fast as fp32, AVX-512 twice, which a small base does not notice (EXPERIMENTS.md,
+    section 10).
+    """
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text(encoding="utf-8", errors="replace").split() if cpu_info.is_file() else []
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    return "amx_bf16" in flags or (large and "avx512_bf16" in flags)
 
 
 def _conversion(name: str, source: str, digest: str) -> ModelFiles | None:
