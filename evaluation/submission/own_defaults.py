@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.base_selection import base_problems
 from retrieval.command_line import parser
-from retrieval.defaults_file import checked, read_table, settable
+from retrieval.defaults_file import FILE, checked, read_table, settable
 from retrieval.encoder import encoder_problems
 
 
@@ -34,9 +34,9 @@ def defaults_text(file: Path | None, chosen: Mapping[str, str], problems: list[s
 
 def _problems(table: Mapping[str, Any], named: str) -> list[str]:
     """What is wrong with options, `named` after the place where they stand."""
-    nowhere = Path("/nowhere/defaults.toml")  # what is taken for a path is absolute then
-    values, found = checked(parser(), table, nowhere)
-    found = [problem.replace(str(nowhere), named, 1) for problem in found]
+    here = Path.cwd() / FILE  # what is taken for a path is absolute then
+    values, found = checked(parser(), table, here)
+    found = [problem.replace(str(here), named, 1) for problem in found]
     actions = settable(parser())
     paths = [name for name in table if name in actions and _is_path(values.get(actions[name].dest))]
     found += [f"{named}: {name}: found the path {table[name]}, expected a name: the zip has no other files" for name in paths]

@@ -102,6 +102,14 @@ def test_a_default_that_run_py_would_refuse_is_refused_when_the_zip_is_made(
     assert not (tmp_path / "repo.zip").exists()
 
 
+def test_a_folder_that_lies_where_make_is_called_is_no_base_of_a_submission(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    with pytest.raises(InputProblems, match="--default: base-model: found the path out, expected a name"):
+        build(repository, tmp_path / "repo.zip", {"base-model": "out"})
+
+
 def test_a_tracked_file_that_is_wrong_is_named_with_the_options_that_are(repository: Path, tmp_path: Path) -> None:
     (repository / FILE).write_text("colour = 1\n")
     subprocess.run(["git", "-C", str(repository), "add", FILE], check=True)
