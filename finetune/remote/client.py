@@ -55,7 +55,9 @@ class RemoteClient:
     seed: int
     calls: int = 0  # that were sent
     sent: set[str] = field(default_factory=set)  # keys of the questions that were sent
-    usage: Usage = Usage()  # of all calls; those that were not answered count at the most they can have used
+    usage: Usage = field(
+        default_factory=Usage
+    )  # of all calls; those that were not answered count at the most they can have used
     failed: list[str] = field(default_factory=list)  # questions without an answer, a sentence each
     given_up: str = ""  # why no further call is made, a clause; empty while there is hope
     failures: int = 0  # one after another
@@ -149,7 +151,7 @@ class _Calls:
 
     async def _attempt(self, question: Question) -> Completion:
         most = question.most()
-        await self._reserve(most)
+        held = await self._reserve(most)
         used = most
         try:
             completion = await self._send(question, most)
@@ -161,21 +163,24 @@ class _Calls:
         finally:
             self.asking.usage += used
             async with self.settled:
-                self.asking.budget.settle(most, used)
+                self.asking.budget.settle(held, used)
                 self.settled.notify_all()
 
-    async def _reserve(self, most: Usage) -> None:
-        """Holds the money for a call; where it is held for others, waits for what they give back."""
+    async def _reserve(self, most: Usage) -> float:
+        """Holds the money for a call and says how much; where it is held for others, waits for what they give back."""
         asking, budget = self.asking, self.asking.budget
         async with self.settled:
-            await self.settled.wait_for(lambda: bool(asking.given_up) or budget.fits(most) or budget.idle)
+            await self.settled.wait_for(lambda: bool(asking.given_up) or budget.fits(budget.at_most(most)) or budget.idle)
             if asking.given_up:
                 raise CallFailed(asking.given_up, final=True)
             if time.monotonic() >= self.deadline:
                 raise CallFailed("the time budget ended the calls", final=True)
-            if not budget.reserve(most):
-                spent = f"{budget.spent_usd:.4f} of {budget.limit_usd:g} USD are spent"
-                raise CallFailed(f"{spent}, and the next call could cost {budget.price.usd(most):.4f}", final=True)
+            usd = budget.at_most(most)
+            if not budget.fits(usd):
+                spent = f"{budget.spent:.4f} of {budget.limit:g} USD are spent"
+                raise CallFailed(f"{spent}, and the next call could cost {usd:.4f}", final=True)
+            budget.reserve(usd)
+            return usd
 
     async def _send(self, question: Question, most: Usage) -> Completion:
         self.asking.calls += 1

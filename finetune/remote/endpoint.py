@@ -19,8 +19,8 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """Who gets the texts: host and port, without a name or password that may stand in the URL."""
-        return urlsplit(self.url).netloc.rpartition("@")[2]
+        """Who gets the texts: host and port."""
+        return urlsplit(self.url).netloc
 
     def without_key(self, text: str) -> str:
         """What an endpoint said, without the key that it may have said back."""
@@ -56,7 +56,7 @@ def _url_problems() -> list[str]:
     url = _variable(URL_VARIABLE) or DEFAULT_URL
     try:
         parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:  # a port that is no number, a bracket that is not closed
         good = False
     good = good and all("!" <= character <= "~" for character in url) and not (parts.query or parts.fragment)

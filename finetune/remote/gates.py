@@ -36,14 +36,14 @@ def remote_intents_gate(log_probabilities: Floats, scores: Floats, truth: Rows, 
     low = gate.interval[0] if gate.interval else 0.0
     before, after = (_right(fuse(log_probabilities, scores, weight), truth, asked) for weight in (0.0, WEIGHT))
     passed = low > 0 and after >= before
-    fall = f"cross-entropy on {gate.n} train rows falls by {gate.value:+.3f} nats per ticket, lower bound {low:+.3f}, above 0 needed"
+    fall = f"cross-entropy on {gate.n} train rows falls by {gate.value:+.3f} nats per ticket"
     return replace(
         gate,
         name=INTENTS,
         passed=passed,
         decision=f"weight {WEIGHT:g}" if passed else "not used",
         standard=INTENTS_STANDARD,
-        reason=f"{fall}; right with them {after}, without {before}",
+        reason=f"{fall}, lower bound {low:+.3f}, above 0 needed; right with them {after}, without {before}",
         figures={**gate.figures, "right without": before, "right with": after},
     )
 

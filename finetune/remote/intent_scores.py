@@ -12,8 +12,8 @@ NEAR_ROWS = 6  # rows near a ticket whose intents are scored
 # Tickets to which the classifier gives a lower confidence are scored. Higher than for a local base, whose scores cost the surer
 # tickets cross-entropy: a capable model may see an error there, and the gate measures whether this one does.
 SURE = 0.95
-# Beside the classifier's log-probabilities. Half: percentages that a model writes down are surer than they are right (Xiong et al.
-# 2024, arXiv 2306.13063). Not measured on public sets as the weights of local bases are, for no remote model could be reached.
+# Beside the classifier's log-probabilities. Half: percentages that a model writes down are surer than they are right (Xiong et
+# al. 2024, arXiv 2306.13063). Not measured on public sets as the weights of local bases are: no remote model could be reached.
 WEIGHT = 0.5
 
 

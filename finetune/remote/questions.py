@@ -1,8 +1,8 @@
 """What a remote model is asked, the form of its answer as a JSON schema, and how an answer is read.
 
-Two questions: how likely has a ticket each of a few intents, and what is a reply to it? The words of the second are those that a
-local base gets (`retrieval.prompt_text`). The scores are percentages, which every model can write: log-probabilities of tokens are
-not given by all endpoints.
+Two questions: how likely has a ticket each of a few intents, and what is a reply to it? The words of the second are those that
+a local base gets (`retrieval.prompt_text`). The scores are percentages, which every model can write: not all endpoints give
+log-probabilities of tokens.
 """
 
 import json
@@ -17,8 +17,8 @@ from retrieval.retrieve import IntentQuestion, Retrieval
 from retrieval.tickets import LabelledTicket, quoted
 
 SCORING_RULES = (
-    "You sort support tickets of one product by intent. You are shown stored tickets with their intents and replies, then a new "
-    "ticket. Say for each of these intents how likely the new ticket has it, in percent; together they make 100."
+    "You sort support tickets of one product by intent. You are shown stored tickets with their intents and replies, then a "
+    "new ticket. Say for each of these intents how likely the new ticket has it, in percent; together they make 100."
 )
 MAX_CHARACTERS = 6000  # of a ticket or a stored text, from its beginning
 MAX_ENUM = 250  # names in an enum; endpoints refuse schemas with many more

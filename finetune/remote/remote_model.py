@@ -87,8 +87,8 @@ class RemoteModel:
             "calls": client.calls,
             "prompt_tokens": client.usage.prompt,
             "completion_tokens": client.usage.completion,
-            "cost_usd": round(client.budget.spent_usd, 6),
-            "budget_usd": client.budget.limit_usd,
+            "cost_usd": round(client.budget.spent, 6),
+            "budget_usd": client.budget.limit,
             "usd_per_million_tokens": {"prompt": price.prompt, "completion": price.completion, "known": price.known},
             "sent": {"train_rows": self.tried_rows, "tickets": len(client.sent)},
             "gates": {gate.name: gate.decision for gate in self.gates},
@@ -105,7 +105,7 @@ class RemoteModel:
         if not self.used:
             return f"{name}: nothing was sent"
         known = "" if client.budget.price.known else ", at the dearest price known, for its own is not"
-        cost = f"{client.budget.spent_usd:.4f} of {client.budget.limit_usd:g} USD{known}"
+        cost = f"{client.budget.spent:.4f} of {client.budget.limit:g} USD{known}"
         tokens = f"{client.usage.prompt} prompt and {client.usage.completion} completion tokens"
         sent = f"sent were {self.tried_rows} train rows and {len(client.sent)} tickets, each with the stored rows near it"
         return f"{name}: {client.calls} calls, {tokens}, {cost}; {sent}"
@@ -119,9 +119,9 @@ def try_remote_model(
     client = RemoteClient(endpoint_of(name), Budget(settings.remote_budget_usd, price_of(name)), seed)
     trial, deadline = trial_on(classifier, seed=seed), settings.deadline(TRYING)
     planned = planned_usd(trial, client.budget.price, tickets)
-    if planned > client.budget.limit_usd:
+    if planned > client.budget.limit:
         cost = f"its trial and {len(tickets)} tickets would cost about {planned:.2f} USD"
-        client.given_up = f"{cost}, --remote-budget-usd allows {client.budget.limit_usd:g}"
+        client.given_up = f"{cost}, --remote-budget-usd allows {client.budget.limit:g}"
     gates = _gates(trial, client, encoder, deadline)
     tried = len(client.sent)
     client.sent.clear()
