@@ -98,7 +98,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
         # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
-        "deterministic": not (limits or encoder.warnings or (remote and remote.used)),
+        "deterministic": not (limits or encoder.warnings or (remote and remote.varies)),
         "threads": threads,
         "encoder": encoder_record(encoder.files),
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),

@@ -61,6 +61,7 @@ class RemoteClient:
     failed: list[str] = field(default_factory=list)  # questions without an answer, a sentence each
     given_up: str = ""  # why no further call is made, a clause; empty while there is hope
     failures: int = 0  # one after another
+    timed_out: bool = False  # whether the deadline ended the calls
 
     def ask(
         self, questions: Sequence[Question], read: Callable[[str], T], *, label: str, deadline: float
@@ -174,6 +175,7 @@ class _Calls:
             if asking.given_up:
                 raise CallFailed(asking.given_up, final=True)
             if time.monotonic() >= self.deadline:
+                asking.timed_out = True
                 raise CallFailed("the time budget ended the calls", final=True)
             usd = budget.at_most(most)
             if not budget.fits(usd):

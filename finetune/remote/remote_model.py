@@ -44,9 +44,9 @@ class RemoteModel:
         return self.intents_gate, self.replies_gate
 
     @property
-    def used(self) -> bool:
-        """Whether anything was sent, so that a second run may answer otherwise."""
-        return self.client.calls > 0
+    def varies(self) -> bool:
+        """Whether a second run may answer otherwise: something was sent, or would have been with more time."""
+        return self.client.calls > 0 or self.client.timed_out
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ class RemoteModel:
         """What was sent where, and what it cost."""
         client = self.client
         name = f"{client.endpoint.model} at {client.endpoint.host}"
-        if not self.used:
+        if not client.calls:
             return f"{name}: nothing was sent"
         known = "" if client.budget.price.known else ", at the dearest price known, for its own is not"
         cost = f"{client.budget.spent:.4f} of {client.budget.limit:g} USD{known}"

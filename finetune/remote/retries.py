@@ -56,8 +56,9 @@ def was_sent(error: Failure) -> bool:
 def said(error: Failure, endpoint: Endpoint) -> str:
     """What went wrong, a clause without the key."""
     if isinstance(error, APIStatusError):
-        text = endpoint.without_key(error.response.text)
-        return f"{endpoint.host} says {error.status_code} {quoted(text, limit=MESSAGE)}"
+        message = error.body.get("message") if isinstance(error.body, dict) else None
+        text = message if isinstance(message, str) else error.response.text
+        return f"{endpoint.host} says {error.status_code} {quoted(endpoint.without_key(text), limit=MESSAGE)}"
     reason = str(error.__cause__ or "") or "no answer in time"
     return f"{endpoint.host} does not answer ({quoted(endpoint.without_key(reason), limit=MESSAGE)})"
 

@@ -162,7 +162,12 @@ def test_an_endpoint_that_stays_busy_is_given_up_after_all_attempts() -> None:
 def test_a_quota_that_is_used_up_does_not_pass() -> None:
     _, client, asked = outcome(lambda *_: refused(429, "insufficient_quota"))
     assert asked == 1
-    assert "insufficient_quota" in client.given_up
+    assert client.given_up.endswith('says 429 "insufficient_quota"'), "the message alone, not the JSON around it"
+
+
+def test_what_an_endpoint_says_without_a_message_is_quoted_as_it_is() -> None:
+    _, client, _ = outcome(lambda *_: Said(402, b"<p>pay</p>", {"Content-Type": "text/html"}))
+    assert client.given_up.endswith('says 402 "<p>pay</p>"')
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 307])

@@ -250,6 +250,14 @@ def test_a_budget_that_cannot_pay_trial_and_tickets_sends_nothing(folder: Path, 
     assert "nothing was sent" in capsys.readouterr().err
 
 
+def test_a_time_budget_that_is_gone_sends_nothing_and_another_run_may_have_more(folder: Path) -> None:
+    with finished(folder, expert, time_budget_s=0.001) as stub:
+        assert stub.asked == []
+    found = record(folder)
+    assert found["remote"]["given_up"] == "the time budget ended the calls"
+    assert found["deterministic"] is False
+
+
 def test_an_unknown_model_is_paid_at_the_dearest_price_and_the_record_says_so(folder: Path) -> None:
     with endpoint(expert) as stub, pytest.MonkeyPatch.context() as patch:
         use(patch, stub)
