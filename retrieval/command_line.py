@@ -1,6 +1,7 @@
 """The options of run.py."""
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -28,6 +29,8 @@ class Settings:
     encoder: str
     seed: int
     time_budget_s: float
+    remote_model: str = "none"
+    remote_budget_usd: float = 1.0
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)  # flag, defaults.toml or built in
 
     def deadline(self, share: float) -> float:
@@ -65,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=_seed, default=0, help="the same seed gives the same answers on one machine (default: 0)")
     budget = "seconds from the start of the process; training, measuring and writing end early to keep it (default: 1500)"
     add("--time-budget-s", type=_seconds, default=1500.0, metavar="S", help=budget)
+    remote = (
+        "a model at OPENAI_BASE_URL (key: OPENAI_API_KEY) that scores intents and writes replies where train rows show a gain"
+    )
+    add("--remote-model", default="none", metavar="MODEL", help=f"{remote}; gets train rows and tickets (default: none)")
+    add("--remote-budget-usd", type=_dollars, default=1.0, metavar="USD", help="what it may cost (default: 1.00)")
     levels = found.add_mutually_exclusive_group()
     choose = partial(levels.add_argument, dest="verbosity", action="store_const", default=Verbosity.NORMAL)
     choose("--quiet", const=Verbosity.QUIET, help="print warnings and errors only")
@@ -87,6 +95,16 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0 to 4294967295")
     return int(text)
+
+
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = 0.0
+    if not 0 < dollars < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of US dollars above 0")
+    return dollars
 
 
 def _seconds(text: str) -> float:

@@ -149,7 +149,10 @@ def test_a_quiet_run_says_nothing_and_how_much_is_printed_is_no_setting_of_the_r
     assert run.main([*arguments(folder), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     settings = json.loads((folder / "weights" / "run.json").read_text())["settings"]
-    assert set(settings) == {"train", "val", "weights", "output", "base_model", "encoder", "seed", "time_budget_s"}
+    assert set(settings) == {"train", "val", "weights", "output", "base_model", "encoder", "seed", "time_budget_s"} | {
+        "remote_model",
+        "remote_budget_usd",
+    }
     (folder / "val.jsonl").write_text("nonsense")
     assert run.main([*arguments(folder), "--quiet"]) == 2
     assert "val.jsonl:1:" in capsys.readouterr().err
