@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from retrieval.columns import add_columns_option
 from retrieval.console import STARTED, Verbosity
 
 MAX_SECONDS = 1e8  # three years
@@ -23,6 +24,7 @@ class Settings:
     encoder: str
     seed: int
     time_budget_s: float
+    columns: str = ""
 
     def deadline(self, share: float) -> float:
         """`time.monotonic()` when so much of the time budget is gone, counted from the start of the process."""
@@ -35,9 +37,10 @@ def parser() -> argparse.ArgumentParser:
         prog="run.py", description="Learns from about thirty labelled support tickets of one product and answers new ones."
     )
     add = found.add_argument
-    train_help = "JSONL with id, ticket, intent, ideal_reply: what to learn from"
+    train_help = "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from"
     add("--train", type=Path, required=True, metavar="FILE", help=train_help)
-    add("--val", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
+    add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
+    add_columns_option(found)
     weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
