@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.base_selection import base_problems
+from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse
 from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_summary, say_more
 from retrieval.defaults_file import name_the_file
@@ -121,10 +122,11 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     """
     from retrieval.encoder import encoder_problems
 
-    rows, train_problems = read_train(settings.train)
-    tickets, val_problems = read_val(settings.val)
+    columns, column_problems = parse_columns(settings.columns)
+    rows, train_problems = read_train(settings.train, columns=columns)
+    tickets, val_problems = read_val(settings.val, columns=columns)
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
-    problems = [*train_problems, *val_problems, *path_problems(**paths)]
+    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if settings.remote_model != "none":
         from finetune.remote.endpoint import remote_problems

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval import __version__
+from retrieval.columns import add_columns_option
 from retrieval.console import STARTED, Verbosity
 from retrieval.defaults_file import FILE, name_or_path, parse_with_defaults
 from retrieval.run_files import PROGRAM
@@ -29,6 +30,7 @@ class Settings:
     encoder: str
     seed: int
     time_budget_s: float
+    columns: str = ""
     remote_model: str = "none"
     remote_budget_usd: float = 1.0
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)  # flag, defaults.toml or built in
@@ -51,9 +53,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    train_help = "JSONL with id, ticket, intent, ideal_reply: what to learn from"
+    train_help = "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from"
     add("--train", type=Path, required=True, metavar="FILE", help=train_help)
-    add("--val", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
+    add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
+    add_columns_option(found)
     weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
