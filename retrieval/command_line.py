@@ -11,18 +11,19 @@ from typing import Any
 from retrieval import __version__
 from retrieval.columns import add_columns_option
 from retrieval.console import STARTED, Verbosity
-from retrieval.defaults_file import FILE, name_or_path, parse_with_defaults
+from retrieval.defaults_file import FILE, FLAG, name_or_path, parse_with_defaults
 from retrieval.run_files import PROGRAM
 
 DEFAULTS = Path(__file__).parents[1] / FILE  # beside run.py
 MAX_SECONDS = 1e8  # three years
+TRAINING_ONLY = ("base_model", "encoder", "seed", "remote_model", "remote_budget_usd")  # a finished run has its own
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user asked for, as far as it decides the result."""
 
-    train: Path
+    train: Path | None  # None: the run in the weights folder answers
     val: Path
     weights: Path
     output: Path
@@ -53,11 +54,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    train_help = "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from"
-    add("--train", type=Path, required=True, metavar="FILE", help=train_help)
+    train_help = (
+        "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from; without it the run in --weights answers"
+    )
+    add("--train", type=Path, metavar="FILE", help=f"{train_help}, and {_flags(TRAINING_ONLY)} are its own")
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
     add_columns_option(found)
-    weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
+    weights_help = "folder for adapter, index and records; made if missing; a run in it is replaced by --train when all of the "
+    weights_help += "new one is there, files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
     base = (
@@ -92,6 +96,16 @@ def parse(arguments: Sequence[str] | None, *, defaults: Path | None = None) -> t
     found = parse_with_defaults(parser, arguments, defaults or DEFAULTS)
     verbosity = found.options.pop("verbosity")
     return Settings(**found.options, origins={name: found.origins[name] for name in found.options}), verbosity
+
+
+def training_only_problems(settings: Settings) -> list[str]:
+    """A sentence about flags that only training obeys, where nothing is trained; what defaults.toml sets is for runs that train."""
+    given = [name for name in TRAINING_ONLY if settings.origins.get(name) == FLAG]
+    return [f"{_flags(given)}: found no --train, expected it: the run in {settings.weights} has its own"] if given else []
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _seed(text: str) -> int:

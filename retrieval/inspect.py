@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from retrieval.classifier_files import load_classifier
 from retrieval.columns import add_columns_option, parse_columns
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
@@ -28,9 +29,9 @@ from retrieval.prediction import retrieval_record
 from retrieval.prompt_text import reply_prompt_text
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure
+from retrieval.saved_run import SavedRun, find_run, load_encoder_of, reading
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
 from retrieval.train_set import embed_train_set
-from retrieval.train_set_files import RunSettings, load_settings, load_train_set
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,18 +79,15 @@ def inspect(options: argparse.Namespace) -> None:
         ModelUnavailable: the encoder, or a file of the run, cannot be loaded.
         NoPlots: --map without matplotlib.
     """
-    rows, tickets, settings = read_input(options)
+    rows, tickets, run = read_input(options)
     configure()
-    encoder = load_encoder(options.encoder or settings.encoder)
+    encoder = load_encoder_of(run, options.encoder) if run else load_encoder(options.encoder or AUTO)
     for warning in encoder.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if settings.digest and encoder.files.digest != settings.digest:
-        expected = f"the one of the run in {options.weights}: {settings.encoder_name}, {settings.digest}"
-        raise ModelUnavailable(f"the encoder {encoder.name} has the digest {encoder.files.digest}, expected {expected}")
-    if settings.lm_weight:
+    if run and run.lm_weight:
         where = f"{options.weights}/predictions.jsonl has what the run decided"
         print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
-    classifier = classifier_of(options.weights, rows, encoder, seed=settings.seed)
+    classifier = classifier_of(run, rows, encoder)
     shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed_tickets():
         vectors = encoder.encode([ticket.text for ticket in batch])
@@ -101,8 +99,8 @@ def inspect(options: argparse.Namespace) -> None:
         save_map(classifier, shown, encoder, options.map)
 
 
-def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], RunSettings]:
-    """Train rows (none with --weights), tickets (none: ask for them), and the settings of the run.
+def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], SavedRun | None]:
+    """Train rows (none with --weights), tickets (none: ask for them), and the finished run (none with --train).
 
     Raises:
         InputProblems: with all that is wrong.
@@ -111,7 +109,7 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
     problems += encoder_problems(options.encoder or AUTO)
     rows, found = read_train(options.train, columns=columns) if options.train else ((), [])
     problems += found
-    settings, found = load_settings(options.weights) if options.weights else (RunSettings(), [])
+    run, found = find_run(options.weights) if options.weights else (None, [])
     problems += found
     tickets, found = read_val(options.val, columns=columns) if options.val else ((), [])
     problems += found
@@ -127,15 +125,16 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
         problems.append(f"--map {options.map}: found no .png or .svg, expected one of them")
     if problems:
         raise InputProblems(problems)
-    return rows, tickets, settings
+    return rows, tickets, run
 
 
-def classifier_of(
-    weights: Path | None, rows: Sequence[LabelledTicket], encoder: SentenceEncoder, *, seed: int
-) -> IntentClassifier:
-    """The classifier as a run fits it; the vectors and the FAISS index of a finished run are read from its folder."""
-    train_set, index = load_train_set(weights, encoder.name) if weights else (embed_train_set(rows, encoder), None)
-    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed, ticket_index=index)
+def classifier_of(run: SavedRun | None, rows: Sequence[LabelledTicket], encoder: SentenceEncoder) -> IntentClassifier:
+    """The classifier of a finished run, or one that is fitted as a run fits it."""
+    if run:
+        with reading(run.folder):
+            return load_classifier(run.folder, encoder.name)
+    train_set = embed_train_set(rows, encoder)
+    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=0).passed)
 
 
 def typed_tickets() -> Iterator[tuple[Ticket, ...]]:
