@@ -100,8 +100,7 @@ def train_and_answer(settings: Settings, *, verbose: bool) -> None:
         return
     with clock.stage("check", "look for input that is probably wrong"):
         warnings = warnings_of(settings, encoder, support, tickets)
-    known = {"names_gate": names_gate, "threads": threads, "training": training, "warnings": warnings}
-    record = record_of(settings, encoder, support, **known)
+    record = record_of(settings, encoder, support, names_gate=names_gate, threads=threads, training=training, warnings=warnings)
     write_run(settings, record, support, predictions, clock)
     print_summary(predictions, facts=facts(settings, record, support), warnings=warnings)
 

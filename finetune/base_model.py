@@ -77,9 +77,9 @@ def base_choice(base: BaseModel) -> str:
     known = (name for name in known_names("base") if base.digest == f"sha256:{KNOWN[name].sha256}")
     if found := next(known, ""):
         return found
-    return (
-        f"{base.path}@{base.commit}" if base.commit else str(Path(base.name if base.source == "file" else base.path).resolve())
-    )
+    if base.commit:
+        return f"{base.path}@{base.commit}"
+    return str(Path(base.name if base.source == "file" else base.path).resolve())
 
 
 def load_base(choice: str) -> BaseModel:

@@ -23,7 +23,7 @@ THRESHOLD, WITH_NAMES = "in_scope_threshold", "with_names"
 def save_classifier(classifier: IntentClassifier, folder: Path) -> None:
     """Writes what was fitted, beside the train set."""
     regression = classifier.regression
-    tensors = {THRESHOLD: np.array(classifier.in_scope_threshold), WITH_NAMES: np.array(int(classifier.with_names))}
+    tensors = {THRESHOLD: np.array([classifier.in_scope_threshold]), WITH_NAMES: np.array([int(classifier.with_names)])}
     if regression is not None:
         tensors |= {COEFFICIENTS: regression.coef_, INTERCEPTS: regression.intercept_, CLASSES: regression.classes_}
     save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / CLASSIFIER)
@@ -49,4 +49,4 @@ def _read(path: Path) -> tuple[Fitted, bool]:
         regression = LogisticRegression()
         regression.coef_, regression.intercept_ = tensors[COEFFICIENTS], tensors[INTERCEPTS]
         regression.classes_ = tensors[CLASSES]
-    return Fitted(regression, float(tensors[THRESHOLD])), bool(tensors[WITH_NAMES])
+    return Fitted(regression, float(tensors[THRESHOLD][0])), bool(tensors[WITH_NAMES][0])

@@ -54,10 +54,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    train_help = (
-        "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from; without it the run in --weights answers"
-    )
-    add("--train", type=Path, metavar="FILE", help=f"{train_help}, and {_flags(TRAINING_ONLY)} are its own")
+    train_help = "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from"
+    without = f"without it the run in --weights answers, with its own {_flags(TRAINING_ONLY)}"
+    add("--train", type=Path, metavar="FILE", help=f"{train_help}; {without}")
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
     add_columns_option(found)
     weights_help = "folder for adapter, index and records; made if missing; a run in it is replaced by --train when all of the "
@@ -99,7 +98,7 @@ def parse(arguments: Sequence[str] | None, *, defaults: Path | None = None) -> t
 
 
 def training_only_problems(settings: Settings) -> list[str]:
-    """A sentence about flags that only training obeys, where nothing is trained; what defaults.toml sets is for runs that train."""
+    """A sentence about flags that only training obeys, where nothing is trained; defaults.toml may set them all the same."""
     given = [name for name in TRAINING_ONLY if settings.origins.get(name) == FLAG]
     return [f"{_flags(given)}: found no --train, expected it: the run in {settings.weights} has its own"] if given else []
 

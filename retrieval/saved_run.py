@@ -74,7 +74,7 @@ def find_run(folder: Path) -> tuple[SavedRun | None, list[str]]:
         with reading(folder):
             return checked_run(folder), []
     except InputProblems as error:
-        return None, error.problems
+        return None, [*error.problems]
     except OSError as error:
         return None, [f"{error.filename or folder}: cannot be read ({error.strerror or error}), {EXPECTED}"]
 
@@ -143,5 +143,11 @@ def _file_problems(folder: Path, record: dict[str, Any]) -> list[str]:
 
 def _saved_run(folder: Path, record: Mapping[str, Any]) -> SavedRun:
     encoder = record["encoder"]
-    names = (str(encoder[key]) for key in ("choice", "name", "digest"))
-    return SavedRun(folder, record, *names, float(record["lm_scores"]["weight"]) if "lm_scores" in record else 0.0)
+    return SavedRun(
+        folder=folder,
+        record=record,
+        encoder=str(encoder["choice"]),
+        encoder_name=str(encoder["name"]),
+        encoder_digest=str(encoder["digest"]),
+        lm_weight=float(record["lm_scores"]["weight"]) if "lm_scores" in record else 0.0,
+    )
