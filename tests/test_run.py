@@ -71,7 +71,9 @@ def test_one_train_row_and_no_language_model(folder: Path) -> None:
     record = json.loads((folder / "weights" / "run.json").read_text())
     assert record["deterministic"] is True
     assert record["encoder"]["digest"].startswith("sha256:")
-    assert set(record["sha256"]) == {"train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss", "predictions.jsonl"}
+    assert set(record["sha256"]) == {
+        *("train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss", "classifier.safetensors", "predictions.jsonl")
+    }
 
 
 def test_all_problems_are_reported_at_once_with_status_2_and_nothing_is_written(

@@ -257,13 +257,14 @@ def test_the_next_run_removes_what_a_killed_one_was_making_and_nothing_else(fold
 
 
 def test_a_run_that_fails_while_its_files_are_made_leaves_the_old_one_and_nothing_of_its_own(folder: Path) -> None:
-    def fails() -> NoReturn:
-        raise OSError(28, "No space left on device")
+    def fill_the_disk() -> NoReturn:
+        with new_run(folder) as made:
+            write(made, SECOND)
+            raise OSError(28, "No space left on device")
 
     before = sorted(folder.iterdir())
-    with pytest.raises(OSError, match="No space"), new_run(folder) as made:
-        write(made, SECOND)
-        fails()
+    with pytest.raises(OSError, match="No space"):
+        fill_the_disk()
     assert (contents(folder), sorted(folder.iterdir())) == (FIRST, before)
 
 
