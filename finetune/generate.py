@@ -1,8 +1,12 @@
-"""Greedy generation, in batches that are the same every time.
+"""Greedy generation: a prompt gets the same reply in any company, as far as its base computes in fp32.
 
-Which rows share a batch changes float noise and, rarely, a word (transformers#25921); so rows are sorted by length, then
-id, and cut into batches of a fixed size. Padding is on the left and masked by position: the padding token may be the end
-token. Generation runs through the adapter, never through merged weights, which would answer differently (peft#1388).
+Which rows share a batch changes float noise and, rarely, a word (transformers#25921). So rows are sorted by length, then id,
+and cut into batches of a fixed size: the same prompts get the same replies. And a row of an fp32 base that anywhere came near a
+tie of two tokens is written once more alone, which decides where there is no batch, too. In bf16 and NF4 the noise is so large
+that this would be nearly every row; there a reply may differ from that of the same row in other company.
+
+Padding is on the left and masked by position: the padding token may be the end token. Generation runs through the adapter,
+never through merged weights, which would answer differently (peft#1388).
 
 Where memory runs out the batch is cut in two, and so are all after it; a single prompt that is too large is left out. The
 deadline ends a batch in the middle; half replies are thrown away.
@@ -14,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from finetune.base_model import BaseModel
 from finetune.memory import is_out_of_memory, release
@@ -22,6 +26,7 @@ from finetune.prompt import Prompt
 from retrieval.console import bar
 
 BATCH = 16  # a step of 16 rows reads the weights once, as a step of one row does
+NEAR_TIE = 1e-3  # between the logits of two tokens; in fp32 they move by a tenth of that at most with the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Generation:
     tokens: int  # prompt and reply tokens
     seconds: float  # its share of the batch's time
     ended: bool  # False if it was cut at the length limit
+    near_tie: bool = False  # whether float noise could have made it another reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ def generate(
     found: dict[str, Generation] = {}
     too_large: list[str] = []
     size, memory_retries = BATCH, 0
+    near_ties: list[Prompt] = []
     for whole in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
         left = list(whole)
         while left and time.monotonic() <= deadline:
@@ -75,6 +82,7 @@ def generate(
             if part is not None:
                 timed_out = time.monotonic() > deadline
                 found |= {row_id: reply for row_id, reply in part.items() if reply.ended or not timed_out}
+                near_ties += [prompt for prompt in left[:size] if len(part) > 1 and part[prompt.row_id].near_tie]
                 del left[:size]
                 continue
             release()
@@ -83,6 +91,11 @@ def generate(
             if tried == 1:
                 too_large.append(left.pop(0).row_id)
             size = max(1, tried // 2)
+    for prompt in near_ties:
+        alone = _try_batch(model, base, [prompt], _settings(base, end_id, max_new_tokens, deadline)) or {}
+        if time.monotonic() > deadline:
+            break
+        found |= alone
     return Generations(found, tuple(too_large), memory_retries)
 
 
@@ -121,22 +134,47 @@ def _generate_batch(
     width = max(len(prompt.ids) for prompt in batch)
     padded = [[settings.pad_token_id] * (width - len(p.ids)) + list(p.ids) for p in batch]
     mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
-    device = base.model.device
+    device, margins = base.model.device, _Margins(width, settings.eos_token_id)
     with torch.inference_mode():
         ids = model.generate(  # type: ignore[operator]
             input_ids=torch.tensor(padded, device=device),  # (b, width)
             attention_mask=torch.tensor(mask, device=device),
             generation_config=settings,
+            logits_processor=LogitsProcessorList([margins]),
         )
     seconds = (time.monotonic() - began) / len(batch)
+    near = margins.near_ties() if base.precision == "fp32" else [False] * len(batch)
     return {
-        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, settings.eos_token_id)
-        for prompt, row in zip(batch, ids.tolist(), strict=True)
+        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, settings.eos_token_id, near_tie=near_tie)
+        for prompt, row, near_tie in zip(batch, ids.tolist(), near, strict=True)
     }
 
 
-def _reply(base: BaseModel, written: list[int], prompt_tokens: int, seconds: float, ends: list[int]) -> Generation:
+class _Margins(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Notes for each row how near its two likeliest tokens ever came, up to its end."""
+
+    def __init__(self, prompt_width: int, ends: Sequence[int]) -> None:
+        self._width, self._ends = prompt_width, ends
+        self._least: torch.Tensor | None = None  # (b,)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """(b, length) ids so far, (b, v) logits of the next token -> the logits as they are."""
+        two = scores.topk(2, dim=-1).values.float()
+        written = input_ids[:, self._width :]
+        ended = torch.isin(written, torch.tensor(self._ends, device=written.device)).any(dim=1)
+        margin = (two[:, 0] - two[:, 1]).masked_fill(ended, math.inf)
+        self._least = margin if self._least is None else torch.minimum(self._least, margin)
+        return scores
+
+    def near_ties(self) -> list[bool]:
+        """Of each row of the batch."""
+        return [] if self._least is None else (self._least < NEAR_TIE).tolist()
+
+
+def _reply(
+    base: BaseModel, written: list[int], prompt_tokens: int, seconds: float, ends: list[int], *, near_tie: bool
+) -> Generation:
     length = next((i for i, token in enumerate(written) if token in ends), None)
     kept = written if length is None else written[:length]
     text = base.tokenizer.decode(kept, skip_special_tokens=True).strip()
-    return Generation(text, prompt_tokens + len(kept), seconds, ended=length is not None)
+    return Generation(text, prompt_tokens + len(kept), seconds, ended=length is not None, near_tie=near_tie)
