@@ -98,7 +98,7 @@ def compare(options: argparse.Namespace) -> int:
         loaded = time.monotonic()
         again = [found.explanation() for found in one_at_a_time(model, tickets[::-1])][::-1]
         answered = time.monotonic()
-    found = {
+    found: dict[str, Any] = {
         "train rows": len(train),
         "tickets": len(tickets),
         "other": differences([json.loads(line) for line in lines], again),
@@ -109,8 +109,17 @@ def compare(options: argparse.Namespace) -> int:
         longest = max((row.ideal_reply for row in train), key=len)
         found["vectors move by"] = movements(model.encoder, [ticket.text for ticket in tickets[:TEXTS]], longest)
     print(json.dumps(found))
-    print_table([{key: str(value) for key, value in found.items()}], stderr=True)
+    print_table(table(found), stderr=True)
     return 0
+
+
+def table(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What was measured, a line each."""
+    lines = []
+    for name, value in found.items():
+        parts = {f"{name}: {part}": one for part, one in value.items()} if isinstance(value, dict) else {name: value}
+        lines += [{"measured": part, "value": f"{one:.3g}"} for part, one in parts.items()]
+    return lines
 
 
 if __name__ == "__main__":
