@@ -8,6 +8,7 @@ No model is needed to build it, so `retrieval.inspect` shows the very words. A s
 ticket that a stored reply answers (`finetune.noisy_channel`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ RULES = (
     "You answer support tickets of one product. Write the reply in the words of the stored replies, "
     "and use only facts that stand in the stored replies or in the ticket."
 )
+# What a model writes that goes on with the prompt after the reply, and how any of it is found.
+FORM_LINES = ("\nintent:", "\nreply:", "\nTicket:", "\nticket:", "\nStored replies:")
+FORM = re.compile(r"^\s*(?:intent|reply|ticket|stored replies):", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
