@@ -76,7 +76,7 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
         "steps": run.steps,
         "scale": scale,
         "loss_increase": gate.value,  # on general text at that scale, nats per token
-        **decisions(setup, evidence, encoder, scale=scale),
+        **decisions(setup, evidence, encoder),
         "always": always,  # quality of each test row's reply when generated and checked
         "never": never,  # the same when copied
         "replaced": sum(reply.source == "replaced" for reply in generated),
@@ -84,12 +84,12 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
     }
 
 
-def decisions(setup: Setup, evidence: Evidence, encoder: Encoder, *, scale: float) -> Measured:
+def decisions(setup: Setup, evidence: Evidence, encoder: Encoder) -> Measured:
     """What both folds say, and what a run would say."""
     parts = [of_fold(setup, evidence, fold) for fold in range(len(fold_rows(setup.classifier)))]
     gains = [reply_gains(setup, part, encoder) for part in parts]
     gate = judge_replies(setup, evidence, encoder)
-    failure = not_worth_testing(setup, scale) or first_fold_verdict(setup, encoder, parts[0] if parts else evidence)
+    failure = not_worth_testing(setup) or first_fold_verdict(setup, encoder, parts[0] if parts else evidence)
     return {
         "passed": [len(found) for found in gains],  # replies of each fold that passed the check
         "written": [len(part.replies) for part in parts],
