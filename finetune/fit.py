@@ -324,7 +324,7 @@ def judge_replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
 
 def first_fold_verdict(setup: Setup, encoder: Encoder, evidence: Evidence) -> str:
     """Why the second fold need not be measured, a clause; empty if it must be."""
-    return first_fold_failure(reply_gains(setup, evidence, encoder), len(evidence.replies), seed=setup.seed)
+    return first_fold_failure(reply_gains(setup, evidence, encoder), len(evidence.replies))
 
 
 def reply_gains(setup: Setup, evidence: Evidence, encoder: Encoder) -> list[float]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from finetune.gates import LM_STATISTIC, MIN_REPLIES, LmWeight, lm_scores_gate, reply_gate, reply_gate_untested
+from finetune.gates import LM_STATISTIC, LmWeight, lm_scores_gate, reply_gate, reply_gate_untested
 from finetune.remote.intent_scores import WEIGHT
 from retrieval.gate import Gate
 from retrieval.intent_classifier import winners
@@ -17,7 +17,6 @@ from retrieval.train_set import Rows
 
 MIN_SCORED = 10  # train rows that the gate of the intents needs
 INTENTS, REPLIES = "remote intent scores", "remote replies"
-REPLIES_STANDARD = f"use if the mean paired gain is above 0 on at least {MIN_REPLIES} replies"
 INTENTS_STANDARD = "use if the 10 % bootstrap quantile of the gain on the train rows is above 0 and no fewer of them are right"
 
 
@@ -56,14 +55,13 @@ def remote_intents_untested(reason: str) -> Gate:
 
 
 def remote_reply_gate(gains: Sequence[float], *, failure: str = "", seed: int) -> Gate:
-    """Do new tickets get its replies? Only for a mean gain: it was tried on no public set, and each reply costs money."""
-    gate = reply_gate(gains, failure=failure, seed=seed)
-    return _named(replace(gate, passed=gate.passed and (gate.value or 0.0) > 0, standard=REPLIES_STANDARD))
+    """Do new tickets get its replies? As `reply_gate` decides it for a local base."""
+    return _named(reply_gate(gains, failure=failure, seed=seed))
 
 
 def remote_replies_untested(reason: str, gains: Sequence[float] = ()) -> Gate:
     """Without enough evidence the local parts answer."""
-    return _named(replace(reply_gate_untested(reason, gains), standard=REPLIES_STANDARD))
+    return _named(reply_gate_untested(reason, gains))
 
 
 def _named(gate: Gate) -> Gate:

@@ -110,7 +110,7 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
         gains += gains_over_copies(_passed(found, written), written, train_set, encoder)
         if client.given_up:
             return remote_replies_untested(client.given_up, gains)
-        if fold == 0 and (failure := first_fold_failure(gains, len(written), seed=trial.seed)):
+        if fold == 0 and (failure := first_fold_failure(gains, len(written))):
             break
     return remote_reply_gate(gains, failure=failure, seed=trial.seed)
 

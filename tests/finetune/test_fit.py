@@ -214,7 +214,7 @@ def test_a_first_fold_whose_replies_are_worse_than_copies_ends_the_measuring(mon
     monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
     replies = gate_of(fine_tune_few(rows=rows, every_fold=False), "replies")
     assert (replies.decision, replies.n, replies.interval) == ("copy", 6, None)
-    assert replies.reason.startswith("upper end of the gain -")
+    assert replies.reason.startswith("mean gain -")
     assert replies.reason.endswith("in the first fold, above 0 needed: the second fold was not measured")
 
 
