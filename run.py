@@ -28,7 +28,8 @@ from retrieval.paths import path_problems
 from retrieval.progress import plan_of
 from retrieval.run_files import PREDICTIONS, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
+from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy, rowless_warnings, taxonomy_record
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_val
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
@@ -78,12 +79,12 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
 
     clock = Clock()
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
-        rows, tickets = read_input(settings)
+        rows, tickets, taxonomy = read_input(settings)
     expect(plan_of(len(rows), len(tickets), model=settings.base_model != "none"))
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
         threads, encoder = start(settings, verbose=verbose)
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
-        classifier, names_gate = fit_classifier_on(rows, encoder, seed=settings.seed)
+        classifier, label_gates = fit_classifier_on(rows, encoder, taxonomy, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
     training = training_record(model, classifier, clock)
     predictions = answer(tickets, encoder, classifier, model, clock)
@@ -91,7 +92,8 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
+        found = [*warnings_of(classifier, tickets), *warnings_of_intents(classifier, predictions)]
+        warnings = [*encoder.warnings, *found, *(model.warnings if model else ()), *limits]
     record = {
         "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
         "deterministic": not (limits or encoder.warnings),  # another encoder was wanted, and may be there next time
@@ -99,15 +101,16 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         "encoder": encoder_record(encoder.files),
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
         "training": training,
-        "gates": [asdict(gate) for gate in (names_gate, *(model.gates if model else ()))],
+        **({"taxonomy": taxonomy_record(taxonomy, {row.intent for row in rows})} if taxonomy else {}),
+        "gates": [asdict(gate) for gate in (*label_gates, *(model.gates if model else ()))],
         "warnings": warnings,
     }
     write(settings, record, predictions, partial(save_parts, classifier, model), clock)
     print_summary(predictions, facts=facts(settings, record, classifier), warnings=warnings)
 
 
-def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...]]:
-    """Reads both files, checks all settings, makes the weights folder.
+def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], Taxonomy | None]:
+    """Reads the files, checks all settings, makes the weights folder.
 
     Raises:
         InputProblems: with all that is wrong.
@@ -115,10 +118,10 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     from retrieval.encoder import encoder_problems
 
     columns, column_problems = parse_columns(settings.columns)
-    rows, train_problems = read_train(settings.train, columns=columns)
+    rows, taxonomy, train_problems = read_train_and_taxonomy(settings.train, settings.taxonomy, columns=columns)
     tickets, val_problems = read_val(settings.val, columns=columns)
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
-    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths)]
+    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths, taxonomy=settings.taxonomy)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if problems:
         raise InputProblems(problems)
@@ -126,7 +129,7 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
         settings.weights.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputProblems([f"--weights {settings.weights}: cannot be made ({error.strerror})"]) from error
-    return rows, tickets
+    return rows, tickets, taxonomy
 
 
 def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]":
@@ -143,15 +146,15 @@ def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]"
     return threads, encoder
 
 
-def fit_classifier_on(rows: Sequence[LabelledTicket], encoder: "Encoder", *, seed: int) -> "tuple[IntentClassifier, Gate]":
-    """Embeds the train rows, tests the label names, fits the classifier."""
+def fit_classifier_on(
+    rows: Sequence[LabelledTicket], encoder: "Encoder", taxonomy: Taxonomy | None, *, seed: int
+) -> "tuple[IntentClassifier, tuple[Gate, ...]]":
+    """Embeds the train rows, tests the label names and descriptions, fits the classifier."""
     from retrieval.intent_classifier import fit_classifier
-    from retrieval.label_names import label_names_gate
-    from retrieval.train_set import embed_train_set
+    from retrieval.label_names import embed_and_test_labels
 
-    train_set = embed_train_set(rows, encoder)
-    names_gate = label_names_gate(train_set, seed=seed)
-    return fit_classifier(train_set, with_names=names_gate.passed), names_gate
+    train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=seed)
+    return fit_classifier(train_set, with_names=gates[-1].passed), gates
 
 
 def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", clock: Clock) -> "LanguageModel | None":
@@ -213,6 +216,16 @@ def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> li
     return [*input_warnings(classifier.train_set.rows, tickets), *near_duplicates(classifier.train_set)]
 
 
+def warnings_of_intents(classifier: "IntentClassifier", predictions: "Sequence[Prediction]") -> list[str]:
+    """Warnings about intents of a taxonomy that no train row has."""
+    train_set = classifier.train_set
+    if not train_set.taxonomy:
+        return []
+    predicted = {one.retrieval.ticket.id: one.retrieval.intent for one in predictions}
+    known = {row.intent for row in train_set.rows}
+    return rowless_warnings(train_set.taxonomy, known, predicted, names_used=classifier.with_names)
+
+
 def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", folder: Path) -> None:
     """Writes the train set and, if there is one, the adapter into a folder."""
     from retrieval.train_set_files import save_train_set
@@ -242,9 +255,11 @@ def write(
 def facts(settings: Settings, record: dict[str, Any], classifier: "IntentClassifier") -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = classifier.train_set, record["training"]
+    without = sum(count == 0 for count in train_set.row_counts)
+    rowless = f", {without} of them without a row" if without else ""
     losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
     return [
-        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents"),
+        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents{rowless}"),
         ("base", record["base"]["name"]),
         ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
         *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),

