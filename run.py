@@ -12,7 +12,7 @@ input, all of it reported at once; 130 stopped by Ctrl-C.
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,21 +22,24 @@ from finetune.base_selection import base_problems
 from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse
 from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_summary, say_more
+from retrieval.defaults_file import name_the_file
 from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
-from retrieval.run_files import PREDICTIONS, publish, versions
+from retrieval.run_files import PREDICTIONS, kept_files, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
 from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy, rowless_warnings, taxonomy_record
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_val
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
+    from finetune.remote.remote_model import RemoteModel
     from retrieval.encoder import Encoder, SentenceEncoder
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
-    from retrieval.prediction import Prediction
+    from retrieval.prediction import Prediction, Reply
+    from retrieval.retrieve import Retrieval
 
 LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encoder ends
 
@@ -86,27 +89,32 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
         classifier, label_gates = fit_classifier_on(rows, encoder, taxonomy, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
+    remote = try_remote(settings, classifier, encoder, tickets, clock)
     training = training_record(model, classifier, clock)
-    predictions = answer(tickets, encoder, classifier, model, clock)
+    predictions = answer(tickets, encoder, classifier, model, clock, remote=remote)
     limits = model.limits() if model else ()
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
         found = [*warnings_of(classifier, tickets), *warnings_of_intents(classifier, predictions)]
         warnings = [*encoder.warnings, *found, *(model.warnings if model else ()), *limits]
+        warnings += kept_warnings(settings.weights, model)
+        warnings += remote.warnings if remote else ()
     record = {
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
-        "deterministic": not (limits or encoder.warnings),  # another encoder was wanted, and may be there next time
+        **settings.record(),
+        # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
+        "deterministic": not (limits or encoder.warnings or (remote and remote.varies)),
         "threads": threads,
         "encoder": encoder_record(encoder.files),
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
+        **(remote.record() if remote else {}),
         "training": training,
         **({"taxonomy": taxonomy_record(taxonomy, {row.intent for row in rows})} if taxonomy else {}),
-        "gates": [asdict(gate) for gate in (*label_gates, *(model.gates if model else ()))],
+        "gates": [asdict(gate) for gate in (*label_gates, *(model.gates if model else ()), *(remote.gates if remote else ()))],
         "warnings": warnings,
     }
-    write(settings, record, predictions, partial(save_parts, classifier, model), clock)
-    print_summary(predictions, facts=facts(settings, record, classifier), warnings=warnings)
+    write(settings, record, predictions, partial(save_parts, classifier, model, record), clock)
+    print_summary(predictions, facts=facts(settings, record, classifier, remote), warnings=warnings)
 
 
 def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], Taxonomy | None]:
@@ -123,8 +131,12 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
     problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths, taxonomy=settings.taxonomy)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
+    if settings.remote_model != "none":
+        from finetune.remote.endpoint import remote_problems
+
+        problems += remote_problems(settings.remote_model)
     if problems:
-        raise InputProblems(problems)
+        raise InputProblems(name_the_file(problems, settings.origins))
     try:
         settings.weights.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -175,6 +187,22 @@ def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Enco
     return model
 
 
+def try_remote(
+    settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", tickets: Sequence[Ticket], clock: Clock
+) -> "RemoteModel | None":
+    """Tries the remote model on train rows; None unless one is named, and then nothing leaves this machine."""
+    if settings.remote_model == "none":
+        return None
+    from finetune.remote.endpoint import endpoint_of
+    from finetune.remote.remote_model import try_remote_model
+
+    where = f"{settings.remote_model} at {endpoint_of(settings.remote_model).host}"
+    with clock.stage(
+        "remote", f"try {where} on train rows, which are sent there, for {settings.remote_budget_usd:g} USD at most"
+    ):
+        return try_remote_model(settings, classifier, encoder, tickets)
+
+
 def training_record(model: "LanguageModel | None", classifier: "IntentClassifier", clock: Clock) -> dict[str, Any]:
     """The `training` object of the record; without completion losses, the two losses are those of the classifier."""
     from retrieval.cross_validation import INTENT_LOSS, intent_losses
@@ -190,23 +218,45 @@ def training_record(model: "LanguageModel | None", classifier: "IntentClassifier
 
 
 def answer(
-    tickets: Sequence[Ticket], encoder: "Encoder", classifier: "IntentClassifier", model: "LanguageModel | None", clock: Clock
+    tickets: Sequence[Ticket],
+    encoder: "Encoder",
+    classifier: "IntentClassifier",
+    model: "LanguageModel | None",
+    clock: Clock,
+    *,
+    remote: "RemoteModel | None" = None,
 ) -> "tuple[Prediction, ...]":
     """Classifies and answers the tickets."""
     from retrieval.compose import with_composed_replies
-    from retrieval.prediction import copy_reply, predictions
+    from retrieval.prediction import predictions
     from retrieval.retrieve import retrieve
 
     with clock.stage("embed", "embed the tickets"):
         vectors = encoder.encode([ticket.text for ticket in tickets])
     with clock.stage("answer", "classify the tickets, choose exemplars, answer"):
         scorer = model.intent_scorer() if model else None
-        found = retrieve(classifier, tickets, vectors, lm_scorer=scorer)
+        if remote:
+            found = remote.retrieve(tickets, vectors, local=scorer)
+        else:
+            found = retrieve(classifier, tickets, vectors, lm_scorer=scorer)
         found = with_composed_replies(found, vectors, encoder)
-        replies = (model.write_replies(found) if model else None) or [copy_reply(one) for one in found]
+        replies = replies_to(found, model, remote)
     if model and scorer:
         model.cut_short += scorer.limits
     return predictions(found, replies, seconds=clock.seconds["embed"] + clock.seconds["answer"])
+
+
+def replies_to(
+    found: "Sequence[Retrieval]", model: "LanguageModel | None", remote: "RemoteModel | None"
+) -> "tuple[Reply, ...]":
+    """The replies of the remote model where its gate lets it write, the local ones for the rest."""
+    from retrieval.prediction import copy_reply
+
+    written = remote.write_replies(found) if remote else {}
+    rest = [one for one in found if one.ticket.id not in written]
+    local = (model.write_replies(rest) if model and rest else None) or [copy_reply(one) for one in rest]
+    written |= {one.ticket.id: reply for one, reply in zip(rest, local, strict=True)}
+    return tuple(written[one.ticket.id] for one in found)
 
 
 def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> list[str]:
@@ -226,13 +276,24 @@ def warnings_of_intents(classifier: "IntentClassifier", predictions: "Sequence[P
     return rowless_warnings(train_set.taxonomy, known, predicted, names_used=classifier.with_names)
 
 
-def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", folder: Path) -> None:
-    """Writes the train set and, if there is one, the adapter into a folder."""
+def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
+    """Which files of somebody else stay where the adapter's own would be, a sentence each."""
+    kept = kept_files(weights) if model and model.has_adapter else ()
+    why = "was not left there by a run of this program: it stays, and the adapter's own is not written"
+    return [f"{weights / name} {why}" for name in kept]
+
+
+def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", record: Mapping[str, Any], folder: Path) -> None:
+    """Writes the train set and, if there is one, the adapter with its model card into a folder."""
     from retrieval.train_set_files import save_train_set
 
     save_train_set(classifier.train_set, classifier.ticket_index, folder)
-    if model:
+    if model and model.has_adapter:
+        from finetune.model_card import save_model_card
+
         model.save(folder)
+        train_set = classifier.train_set
+        save_model_card(folder, record, rows=len(train_set.rows), intents=len(train_set.intents))
 
 
 def write(
@@ -252,7 +313,9 @@ def write(
     write_json(settings.output.resolve(), result)  # through a link, not in its place
 
 
-def facts(settings: Settings, record: dict[str, Any], classifier: "IntentClassifier") -> list[tuple[str, str]]:
+def facts(
+    settings: Settings, record: dict[str, Any], classifier: "IntentClassifier", remote: "RemoteModel | None"
+) -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = classifier.train_set, record["training"]
     without = sum(count == 0 for count in train_set.row_counts)
@@ -263,6 +326,7 @@ def facts(settings: Settings, record: dict[str, Any], classifier: "IntentClassif
         ("base", record["base"]["name"]),
         ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
         *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),
+        *([("remote", remote.summary())] if remote else []),
         ("result", str(settings.output)),
         ("weights", str(settings.weights)),
         ("time", f"{elapsed():.0f} s"),

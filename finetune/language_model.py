@@ -57,6 +57,11 @@ class LanguageModel:
         """A sentence each: bases that could not be used, and what happened while fine-tuning."""
         return (*self.reasons, *(self.tuned.warnings if self.tuned else ()))
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is one to save."""
+        return bool(self.tuned and self.tuned.model)
+
     def losses(self) -> tuple[tuple[float, float], str] | None:
         """The losses on train rows and out-of-fold, and what they are; None where they were not measured."""
         if self.tuned is None or (found := self.tuned.losses) is None:

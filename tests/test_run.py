@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import run
+from retrieval import __version__
 from retrieval.known_models import MINILM
 from tests.fakes import save_base
 
@@ -168,8 +169,8 @@ def test_a_quiet_run_says_nothing_and_how_much_is_printed_is_no_setting_of_the_r
     assert run.main([*arguments(folder), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     settings = json.loads((folder / "weights" / "run.json").read_text())["settings"]
-    names = {"train", "val", "weights", "output", "base_model", "encoder", "seed", "time_budget_s", "columns"}
-    assert set(settings) == names
+    names = {"train", "val", "weights", "output", "columns", "base_model", "encoder", "seed", "time_budget_s"}
+    assert set(settings) == names | {"remote_model", "remote_budget_usd"}
     (folder / "val.jsonl").write_text("nonsense")
     assert run.main([*arguments(folder), "--quiet"]) == 2
     assert "val.jsonl:1:" in capsys.readouterr().err
@@ -238,9 +239,30 @@ def test_a_folder_as_base_trains_saves_and_loads_again(folder: Path) -> None:
     assert run.main(arguments(folder, base_model=save_base(folder / "base"))) == 0
     result = check_result(folder / "results.json", ["v"], {"a.0", "a.1", "a.2"})
     assert result["training"]["steps"] == 4
+    assert "on 6 labelled support tickets with 3 intents" in (folder / "weights" / "README.md").read_text()
+    assert "/train_rows.jsonl" in (folder / "weights" / ".gitignore").read_text()
     assert type(AutoPeftModelForCausalLM.from_pretrained(folder / "weights")).__name__ == "PeftModelForCausalLM"
     assert run.main(arguments(folder)) == 0, "a run without language model takes the adapter away"
     assert not (folder / "weights" / "adapter_model.safetensors").exists()
+
+
+def test_a_users_readme_in_the_weights_folder_stays_and_a_warning_says_so(folder: Path) -> None:
+    (folder / "weights").mkdir()
+    (folder / "weights" / "README.md").write_text("mine")
+    rows = [GOOD | {"id": f"t{i}", "intent": f"a.{i % 3}", "ticket": f"question {i}"} for i in range(6)]
+    write(folder / "train.jsonl", *rows)
+    assert run.main(arguments(folder, base_model=save_base(folder / "base"))) == 0
+    assert (folder / "weights" / "README.md").read_text() == "mine"
+    record = json.loads((folder / "weights" / "run.json").read_text())
+    assert "README.md" not in record["sha256"]
+    assert any("README.md was not left there by a run" in warning for warning in record["warnings"])
+
+
+def test_the_version_is_printed_without_the_required_options_and_quickly(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"thirty-tickets {__version__}\n"
 
 
 def test_trap_15_an_exceeded_time_budget_still_gives_a_complete_result_and_says_so(folder: Path) -> None:

@@ -6,8 +6,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from retrieval import __version__
 from retrieval.files import sha256
-from retrieval.run_files import PROGRAM, foreign_files, own_files, publish, versions
+from retrieval.run_files import PROGRAM, foreign_files, kept_files, own_files, publish, versions
 
 FIRST = {"adapter_model.safetensors": "a1", "tokenizer.json": "t1", "tickets.faiss": "i1", "predictions.jsonl": "p1"}
 SECOND = {"tickets.faiss": "i2", "predictions.jsonl": "p2", "train_rows.jsonl": "r2"}
@@ -76,6 +77,30 @@ def test_a_users_file_under_one_of_our_names_is_never_replaced(tmp_path: Path, n
         put(folder, SECOND)
     assert raised.value.filename == str(folder / name)
     assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "{}"}
+
+
+CARDS = {"README.md": "card", ".gitignore": "rules"}
+
+
+@pytest.mark.parametrize("name", [*CARDS])
+def test_a_users_readme_or_gitignore_is_kept_and_the_run_goes_on_without_its_own(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "weights", {name: "mine"})
+    assert (foreign_files(folder), kept_files(folder)) == ([], [name])
+    put(folder, FIRST | CARDS)
+    assert contents(folder) == FIRST | CARDS | {name: "mine"}
+    assert name not in own_files(folder)
+    put(folder, SECOND)
+    assert contents(folder) == SECOND | {name: "mine"}
+
+
+def test_a_model_card_is_replaced_and_deleted_with_its_adapter_but_not_once_a_user_has_changed_it(folder: Path) -> None:
+    put(folder, FIRST | CARDS)
+    put(folder, FIRST | CARDS | {"README.md": "next card"})
+    assert (kept_files(folder), (folder / "README.md").read_text()) == ([], "next card")
+    (folder / "README.md").write_text("next card, with a licence")
+    assert kept_files(folder) == ["README.md"]
+    put(folder, SECOND)
+    assert contents(folder) == SECOND | {"README.md": "next card, with a licence"}
 
 
 def test_a_folder_under_one_of_our_names_is_not_ours(folder: Path) -> None:
@@ -162,5 +187,6 @@ def test_a_file_that_a_user_put_among_those_of_an_unfinished_run_is_not_ours(
     assert foreign_files(folder) == ["train_rows.jsonl"]
 
 
-def test_versions_name_python_and_the_packages_that_are_there() -> None:
+def test_versions_name_the_program_python_and_the_packages_that_are_there() -> None:
     assert {"python", "numpy", "faiss-cpu"} <= versions().keys()
+    assert versions()[PROGRAM] == __version__
