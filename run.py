@@ -96,7 +96,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        found = [*warnings_of(classifier, tickets), *warnings_of_intents(classifier, predictions)]
+        found = warnings_of(classifier, tickets, predictions)
         warnings = [*encoder.warnings, *found, *(model.warnings if model else ()), *limits]
         warnings += kept_warnings(settings.weights, model)
         warnings += remote.warnings if remote else ()
@@ -259,21 +259,15 @@ def replies_to(
     return tuple(written[one.ticket.id] for one in found)
 
 
-def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> list[str]:
-    """Warnings about input that is valid and looks wrong."""
+def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket], predictions: "Sequence[Prediction]") -> list[str]:
+    """Warnings about input that is valid and looks wrong, and about intents that no train row has."""
     from retrieval.train_set import near_duplicates
 
-    return [*input_warnings(classifier.train_set.rows, tickets), *near_duplicates(classifier.train_set)]
-
-
-def warnings_of_intents(classifier: "IntentClassifier", predictions: "Sequence[Prediction]") -> list[str]:
-    """Warnings about intents of a taxonomy that no train row has."""
-    train_set = classifier.train_set
-    if not train_set.taxonomy:
-        return []
-    predicted = {one.retrieval.ticket.id: one.retrieval.intent for one in predictions}
-    known = {row.intent for row in train_set.rows}
-    return rowless_warnings(train_set.taxonomy, known, predicted, names_used=classifier.with_names)
+    train_set, found = classifier.train_set, [one.retrieval for one in predictions]
+    warnings = [*input_warnings(train_set.rows, tickets), *near_duplicates(train_set)]
+    without = len(train_set.intents) - len({row.intent for row in train_set.rows})
+    predicted = {one.ticket.id: one.intent for one in found if not one.intent_has_rows}
+    return [*warnings, *rowless_warnings(without, predicted, names_used=classifier.with_names)]
 
 
 def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
@@ -292,8 +286,8 @@ def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", re
         from finetune.model_card import save_model_card
 
         model.save(folder)
-        train_set = classifier.train_set
-        save_model_card(folder, record, rows=len(train_set.rows), intents=len(train_set.intents))
+        rows = classifier.train_set.rows
+        save_model_card(folder, record, rows=len(rows), intents=len({row.intent for row in rows}))
 
 
 def write(
@@ -318,7 +312,7 @@ def facts(
 ) -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = classifier.train_set, record["training"]
-    without = sum(count == 0 for count in train_set.row_counts)
+    without = len(train_set.intents) - len({row.intent for row in train_set.rows})
     rowless = f", {without} of them without a row" if without else ""
     losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
     return [

@@ -158,14 +158,15 @@ class IntentClassifier:
 
     def _regression(self, queries: Vectors) -> Floats:
         found = np.full((len(queries), len(self.train_set.intents)), UNSEEN_LOG_PROBABILITY)
-        if self.regression is None:  # one class or none: nothing to tell apart
+        if self.regression is None:  # one class or none: it is that one
+            found[:, self.train_set.labels] = 0.0
             return found
         found[:, self.regression.classes_] = np.maximum(self.regression.predict_log_proba(queries), UNSEEN_LOG_PROBABILITY)
         return found
 
     def _reply_vote(self, centred: Vectors, ticket_vote: Floats) -> Floats:
         found = self.reply_vote.scores(centred)
-        if self.train_set.taxonomy:
+        if self.train_set.taxonomy:  # without one, only a fold has intents without a row, and they must not gain by that
             rowless = self.train_set.row_counts == 0
             found[:, rowless] = ticket_vote[:, rowless]
         return found

@@ -2,14 +2,14 @@
 
 A name such as `billing.seat_question` is worth three points of accuracy with two rows per intent and ten with one
 (EXPERIMENTS.md); names that mean nothing (`class_07`, or shuffled ones) cost more than that if they are used. Names of which
-half are wrong still pass, because the other half is right. Descriptions of a taxonomy are tested together with the names and left
-out if they do not fit.
+half are wrong still pass, because the other half is right. Descriptions of a taxonomy are tested together with the names and
+left out if they do not fit. An intent without a row counts among the names that a row could have been nearer to.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
-from math import factorial
+from math import perm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,13 @@ from retrieval.gate import Gate
 from retrieval.index import DECIMALS
 from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import LabelledTicket
-from retrieval.train_set import TrainSet, embed_labels, embed_train_set
+from retrieval.train_set import Rows, TrainSet, embed_labels, embed_train_set
 
 PERMUTATIONS = 500
 P_VALUE = 0.05
-STANDARD = f"used at a permutation p of at most {P_VALUE}; with two or three intents, if no permutation is as good"
+STANDARD = (
+    f"used at a permutation p of at most {P_VALUE}; with fewer than {1 / P_VALUE:.0f} permutations, if no other is as good"
+)
 
 
 def embed_and_test_labels(
@@ -47,18 +49,19 @@ def _without_descriptions(train_set: TrainSet, encoder: Encoder) -> TrainSet:
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
     """Uses the names if rows lie nearer to their own intent's name than chance would have it.
 
-    The mean cosine of each row with its own name (both centred) against permutations of the names: all of them for up to
-    five intents, `PERMUTATIONS` random ones beyond. With three intents or fewer p <= .05 cannot be reached, and being the
-    best of all permutations is enough.
+    The mean cosine of each row with its own name (both centred) against permutations of the names: all that give the rows
+    other names where those are few, as with up to five intents, else `PERMUTATIONS` random ones. With three intents, or two of
+    four that have rows, p <= .05 cannot be reached, and being the best of all permutations is enough.
     """
     centred_rows = unit(train_set.ticket_vectors - train_set.ticket_vectors.mean(axis=0))
     centred_names = unit(train_set.name_vectors - train_set.name_vectors.mean(axis=0))
     cosines = centred_rows @ centred_names.T  # (n, c)
+    with_rows = np.flatnonzero(train_set.row_counts)
     own = _mean_cosine(cosines, train_set, np.arange(len(train_set.intents)))
-    others = _permutations(len(train_set.intents), seed=seed)
+    others = _permutations(len(train_set.intents), with_rows, seed=seed)
     as_good = sum(_mean_cosine(cosines, train_set, order) >= own for order in others)
     p_value = (1 + as_good) / (1 + len(others))
-    used = p_value <= P_VALUE or (1 < len(train_set.intents) <= 3 and not as_good)
+    used = p_value <= P_VALUE or (len(with_rows) > 1 and not as_good)
     return Gate(
         name="label names",
         passed=used,
@@ -73,13 +76,16 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
     )
 
 
-def _mean_cosine(cosines: NDArray[np.float32], train_set: TrainSet, order: NDArray[np.int64]) -> float:
+def _mean_cosine(cosines: NDArray[np.float32], train_set: TrainSet, order: Rows) -> float:
     return round(float(cosines[np.arange(len(train_set.rows)), order[train_set.labels]].mean()), DECIMALS)
 
 
-def _permutations(count: int, *, seed: int) -> list[NDArray[np.int64]]:
-    """Permutations of so many names: all but the identity, or random ones."""
-    if factorial(min(count, 6)) <= PERMUTATIONS:
-        return [np.array(order) for order in permutations(range(count))][1:]
+def _permutations(count: int, with_rows: Rows, *, seed: int) -> list[Rows]:
+    """Permutations of so many names: all that give the intents with rows other ones, or random ones."""
+    if perm(count, min(len(with_rows), 6)) <= PERMUTATIONS:  # the minimum spares large factorials
+        orders = [np.arange(count) for _ in range(perm(count, len(with_rows)))]
+        for order, names in zip(orders, permutations(range(count), len(with_rows)), strict=True):
+            order[with_rows] = names
+        return [order for order in orders if not np.array_equal(order[with_rows], with_rows)]
     generator = np.random.default_rng(seed)
     return [generator.permutation(count) for _ in range(PERMUTATIONS)]

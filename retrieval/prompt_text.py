@@ -9,7 +9,7 @@ No model is needed to build it, so `retrieval.inspect` shows the very words. A s
 ticket that a stored reply answers (`finetune.noisy_channel`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -49,9 +49,14 @@ def reply_prompt_text(
     """
     stored = "\n\n".join(f"intent: {row.intent}\nreply: {row.ideal_reply}" for row in reversed(exemplars))
     user = f"Stored replies:\n\n{stored}\n\nTicket:\n{ticket}" if exemplars else f"Ticket:\n{ticket}"
-    named = [name for name in dict.fromkeys((*(row.intent for row in reversed(exemplars)), intent)) if name in descriptions]
-    about = "".join(f"{name}: {_cut(descriptions[name])}\n" for name in named)
-    return PromptText(RULES, f"Intents:\n{about}\n{user}" if about else user, f"intent: {intent}\nreply:")
+    about = intents_text((*(row.intent for row in reversed(exemplars)), intent), descriptions)
+    return PromptText(RULES, f"{about}{user}", f"intent: {intent}\nreply:")
+
+
+def intents_text(intents: Iterable[str], descriptions: Mapping[str, str]) -> str:
+    """The paragraph that says what these intents are about; empty if none of them has a description."""
+    lines = [f"{name}: {_cut(descriptions[name])}\n" for name in dict.fromkeys(intents) if name in descriptions]
+    return f"Intents:\n{''.join(lines)}\n" if lines else ""
 
 
 def _cut(description: str) -> str:

@@ -1,7 +1,7 @@
 """The files of a run in its weights folder: what they are called, whose they are, and how they get there.
 
     train_rows.jsonl, train_vectors.safetensors, tickets.faiss   the train set and its index (`train_set_files`)
-    train_intents.json                                           the intents of a taxonomy, if one was given, as it is written
+    intents.json                                                 the taxonomy, if one was given, in its own form
     predictions.jsonl                                            why each ticket was answered as it was
     run.json                                                     the record; lists every file of the run with its SHA-256
     adapter_model.safetensors, adapter_config.json, tokenizer    the adapter, if there is one
@@ -24,7 +24,7 @@ from retrieval.files import sha256, write_json
 
 PROGRAM = "thirty-tickets"
 RECORD, ROWS, VECTORS, INDEX = "run.json", "train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"
-PREDICTIONS, INTENTS = "predictions.jsonl", "train_intents.json"
+PREDICTIONS, INTENTS = "predictions.jsonl", "intents.json"
 # What PEFT and tokenizers write; a tokenizer's file of another name is not kept, for `tokenizer.json` holds all of it.
 ADAPTER_FILES = (
     *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),

@@ -20,6 +20,8 @@ from retrieval.tickets import LabelledTicket, bytes_of, field_problem, kind_of, 
 PARTS = ("description", "synonyms")
 EXPECTED = "expected one JSON object with the name of every intent, and its description or an object with description, synonyms"
 
+Entries = Mapping[str, Mapping[str, Any]]  # by an intent's name its description and its synonyms, as far as it has them
+
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
@@ -27,16 +29,21 @@ class Taxonomy:
 
     descriptions: Mapping[str, str]  # of every intent by its name, empty where there is none
     canonical: Mapping[str, str]  # every name and every synonym -> the intent's name
-    sha256: str  # of the file
-
-    @property
-    def described(self) -> bool:
-        """Whether any intent has a description."""
-        return any(self.descriptions.values())
+    sha256: str = ""  # of the file
 
     def without_descriptions(self) -> "Taxonomy":
-        """The names alone."""
+        """The names and synonyms alone."""
         return replace(self, descriptions=dict.fromkeys(self.descriptions, ""))
+
+    def entries(self) -> Entries:
+        """The taxonomy in the form of its file."""
+        found: dict[str, dict[str, Any]] = {
+            name: {"description": text} if text else {} for name, text in self.descriptions.items()
+        }
+        for label, name in self.canonical.items():
+            if label != name:
+                found[name].setdefault("synonyms", []).append(label)
+        return found
 
     def label_problems(self, row: Mapping[str, Any]) -> list[str]:
         """What is wrong with the intent of a train row: a sentence, or nothing."""
@@ -69,25 +76,30 @@ def read_taxonomy(path: Path) -> tuple[Taxonomy | None, list[str]]:
     data, unreadable = bytes_of(path, kind="JSON")
     if unreadable:
         return None, [unreadable]
+    found, problems = _parsed(data)
+    entries = {name: {"description": entry} if isinstance(entry, str) else entry for name, entry in found.items()}
+    problems += [problem for name, entry in entries.items() for problem in _entry_problems(name, entry)]
+    problems = problems or _synonym_problems(entries)
+    if problems:
+        return None, [f"{path}: {problem}" for problem in problems]
+    synonyms = {synonym: name for name, entry in entries.items() for synonym in entry.get("synonyms", ())}
+    descriptions = {name: entry.get("description", "").strip() for name, entry in entries.items()}
+    return Taxonomy(descriptions, {name: name for name in entries} | synonyms, sha256(path)), []
+
+
+def _parsed(data: bytes) -> tuple[dict[str, Any], list[str]]:
+    """The object in a file, and a sentence for every problem."""
     repeated: list[str] = []
     try:
         found = json.loads(data.decode("utf-8"), object_pairs_hook=lambda pairs: _noting_repeats(pairs, repeated))
     except UnicodeDecodeError as error:
-        return None, [f"{path}: found byte 0x{data[error.start]:02x} at position {error.start + 1}, expected UTF-8"]
+        return {}, [f"found byte 0x{data[error.start]:02x} at position {error.start + 1}, expected UTF-8"]
     except (ValueError, RecursionError) as error:
         where = f" ({error.msg} in line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
-        return None, [f"{path}: found no JSON{where}, {EXPECTED}"]
+        return {}, [f"found no JSON{where}, {EXPECTED}"]
     if not isinstance(found, dict) or not found:
-        return None, [f"{path}: found {kind_of(found) if found else 'no intents'}, {EXPECTED}"]
-    entries = {name: {"description": entry} if isinstance(entry, str) else entry for name, entry in found.items()}
-    problems = [f"{path}: found the key {quoted(key)} more than once in one object, expected it once" for key in repeated]
-    problems += [f"{path}: {problem}" for name, entry in entries.items() for problem in _entry_problems(name, entry)]
-    problems += [] if problems else [f"{path}: {problem}" for problem in _synonym_problems(entries)]
-    if problems:
-        return None, problems
-    synonyms = {synonym: name for name, entry in entries.items() for synonym in entry.get("synonyms", ())}
-    descriptions = {name: entry.get("description", "").strip() for name, entry in entries.items()}
-    return Taxonomy(descriptions, {name: name for name in entries} | synonyms, sha256(path)), []
+        return {}, [f"found {'no intents' if found == {} else kind_of(found)}, {EXPECTED}"]
+    return found, [f"found the key {quoted(key)} more than once in one object, expected it once" for key in repeated]
 
 
 def _noting_repeats(pairs: list[tuple[str, Any]], repeated: list[str]) -> dict[str, Any]:
@@ -111,7 +123,7 @@ def _entry_problems(name: str, entry: Any) -> list[str]:
     return [f"intent {quoted(name)}: {problem}" for problem in found if problem]
 
 
-def _synonym_problems(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _synonym_problems(entries: Entries) -> list[str]:
     """Labels that would have two meanings."""
     owners: dict[str, list[str]] = {}
     for name, entry in entries.items():
@@ -136,23 +148,21 @@ def taxonomy_record(taxonomy: Taxonomy, intents_with_rows: Collection[str]) -> d
     return {"sha256": taxonomy.sha256, "intents": count, "intents_without_rows": count - len(intents_with_rows)}
 
 
-def rowless_warnings(
-    taxonomy: Taxonomy, intents_with_rows: Collection[str], predicted: Mapping[str, str], *, names_used: bool
-) -> list[str]:
+def rowless_warnings(intents_without_rows: int, predicted: Mapping[str, str], *, names_used: bool) -> list[str]:
     """What a user should know about intents without a train row.
 
     Args:
-        taxonomy: of the run.
-        intents_with_rows: those that some train row has.
-        predicted: the intent of each ticket, by the ticket's id.
+        intents_without_rows: how many there are.
+        predicted: by ticket id the predicted intent, of the tickets for which it is one of them.
         names_used: whether the label names passed their test.
     """
-    count = len(taxonomy.descriptions) - len(intents_with_rows)
     found = []
-    if count and not names_used:
-        found.append(f"the label names are ignored, so the {count} intents without a train row cannot be predicted")
-    if without := [(key, intent) for key, intent in predicted.items() if intent not in intents_with_rows]:
-        (key, intent), *_ = without
-        reply = "no stored reply is about them, and they are answered from rows of other intents"
-        found.append(f"{len(without)} ticket(s) have an intent without a train row, first {quoted(key)} ({intent}): {reply}")
+    if intents_without_rows and not names_used:
+        found.append(
+            f"the label names are ignored, so the {intents_without_rows} intents without a train row cannot be predicted"
+        )
+    if predicted:
+        key, intent = next(iter(predicted.items()))
+        reply = "no stored reply is about them, so each got that of the nearest row, which has another intent"
+        found.append(f"{len(predicted)} ticket(s) have an intent without a train row, first {quoted(key)} ({intent}): {reply}")
     return found

@@ -54,6 +54,10 @@ class TrainSet:
         """(c,) how many rows each intent has."""
         return np.bincount(self.labels, minlength=len(self.intents))
 
+    def has_rows(self, intent: int) -> bool:
+        """Whether any row has the intent at this position."""
+        return bool((self.labels == intent).any())
+
     def subset(self, rows: Sequence[int] | Rows) -> "TrainSet":
         """These rows in this order, with all intents."""
         chosen = np.asarray(rows, dtype=np.int64)

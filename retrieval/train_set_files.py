@@ -30,7 +30,7 @@ class RunSettings:
 
 
 def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
-    """Writes rows, vectors and index, and the intents if a taxonomy names them."""
+    """Writes rows, vectors and index, and the taxonomy, if there is one, without descriptions that did not pass their test."""
     rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in train_set.rows)
     write_jsonl(folder / ROWS, rows)
     vectors = (train_set.ticket_vectors, train_set.reply_vectors, train_set.name_vectors)
@@ -38,7 +38,7 @@ def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
     use_default_permissions(folder / VECTORS)
     index.save(folder / INDEX)
     if train_set.taxonomy:
-        write_json(folder / INTENTS, dict(train_set.taxonomy.descriptions))
+        write_json(folder / INTENTS, train_set.taxonomy.entries())
 
 
 def load_train_set(folder: Path, encoder: str) -> tuple[TrainSet, RowIndex]:
