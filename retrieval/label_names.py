@@ -2,8 +2,9 @@
 
 A name such as `billing.seat_question` is worth three points of accuracy with two rows per intent and ten with one
 (EXPERIMENTS.md); names that mean nothing (`class_07`, or shuffled ones) cost more than that if they are used. Names of which
-half are wrong still pass, because the other half is right. Descriptions of a taxonomy are tested together with the names and
-left out if they do not fit. An intent without a row counts among the names that a row could have been nearer to.
+half are wrong still pass, because the other half is right. Descriptions of a taxonomy pass the same test, or are left out; a
+label is then half its name and half its description, for the mean of two vectors tells more than the vector of both texts
+(docs/taxonomy.md). An intent without a row counts among those that a row could have been nearer to.
 """
 
 from collections.abc import Sequence
@@ -14,12 +15,12 @@ from math import perm
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoder import Encoder, unit
+from retrieval.encoder import Encoder, Vectors, unit
 from retrieval.gate import Gate
 from retrieval.index import DECIMALS
 from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import LabelledTicket
-from retrieval.train_set import Rows, TrainSet, embed_labels, embed_train_set
+from retrieval.train_set import Rows, TrainSet, embed_train_set
 
 PERMUTATIONS = 500
 P_VALUE = 0.05
@@ -31,19 +32,34 @@ STANDARD = (
 def embed_and_test_labels(
     rows: Sequence[LabelledTicket], encoder: Encoder, taxonomy: Taxonomy | None = None, *, seed: int
 ) -> tuple[TrainSet, tuple[Gate, ...]]:
-    """The train set of a run, without descriptions if they do not fit its rows; the gates, that of the label names last."""
-    train_set = embed_train_set(rows, encoder, taxonomy)
-    if not train_set.descriptions:
-        return train_set, (label_names_gate(train_set, seed=seed),)
-    tested = label_names_gate(train_set, seed=seed)
-    chosen = train_set if tested.passed else _without_descriptions(train_set, encoder)
-    reason = f"with them, {tested.reason}"
-    return chosen, (replace(tested, name="descriptions", reason=reason), label_names_gate(chosen, seed=seed))
+    """The train set of a run, with the descriptions that pass their test; the gates, that of the label names last."""
+    train_set, gates = embed_train_set(rows, encoder, taxonomy), list[Gate]()
+    texts = taxonomy.descriptions if taxonomy else {}
+    if taxonomy and (described := [c for c, intent in enumerate(train_set.intents) if texts[intent]]):
+        vectors = encoder.encode([texts[train_set.intents[c]] for c in described])
+        gates.append(descriptions_gate(train_set, described, vectors, seed=seed))
+        if gates[0].passed:
+            names = train_set.name_vectors.copy()
+            names[described] = unit(names[described] + vectors)
+            train_set = replace(train_set, taxonomy=taxonomy, name_vectors=names)
+    return train_set, (*gates, label_names_gate(train_set, seed=seed))
 
 
-def _without_descriptions(train_set: TrainSet, encoder: Encoder) -> TrainSet:
-    names = train_set.taxonomy.without_descriptions() if train_set.taxonomy else None
-    return replace(train_set, taxonomy=names, name_vectors=embed_labels(train_set.intents, names, encoder))
+def descriptions_gate(train_set: TrainSet, described: Sequence[int], vectors: Vectors, *, seed: int) -> Gate:
+    """Uses the descriptions if they pass the test of the label names in the names' place, among the described intents.
+
+    Tested together with the names, shuffled descriptions would pass because the names are right.
+
+    Args:
+        train_set: the rows.
+        described: k positions of intents, ascending.
+        vectors: (k, d) unit vectors of their descriptions.
+        seed: of the permutations.
+    """
+    own = train_set.subset(np.flatnonzero(np.isin(train_set.labels, described)))
+    intents, labels = tuple(own.intents[c] for c in described), np.searchsorted(described, own.labels)
+    gate = label_names_gate(replace(own, intents=intents, labels=labels, name_vectors=vectors), seed=seed)
+    return replace(gate, name="descriptions", reason=gate.reason.replace("own intent's name", "own intent's description"))
 
 
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:

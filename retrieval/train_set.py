@@ -40,7 +40,7 @@ class TrainSet:
 
     @property
     def descriptions(self) -> Mapping[str, str]:
-        """What the intents are about, by name; none without a taxonomy, or if its descriptions do not fit the rows."""
+        """What the intents are about, by name; none without a taxonomy, or if its descriptions did not pass their test."""
         return {name: text for name, text in self.taxonomy.descriptions.items() if text} if self.taxonomy else {}
 
     @property
@@ -82,7 +82,10 @@ class TrainSet:
 
 
 def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder, taxonomy: Taxonomy | None = None) -> TrainSet:
-    """Embeds tickets, replies and intent names; the intents are those of the rows, or of the taxonomy."""
+    """Embeds tickets, replies and intent names; the intents are those of the rows, or of the taxonomy.
+
+    Descriptions are left out: they join where they pass their test (`label_names`).
+    """
     intents, labels = intents_of(rows, taxonomy)
     return TrainSet(
         encoder=encoder.name,
@@ -91,21 +94,9 @@ def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder, taxonomy: 
         labels=labels,
         ticket_vectors=_encode_distinct([row.text for row in rows], encoder),
         reply_vectors=_encode_distinct([row.ideal_reply for row in rows], encoder),
-        name_vectors=embed_labels(intents, taxonomy, encoder),
-        taxonomy=taxonomy,
+        name_vectors=encoder.encode([humanised(intent) for intent in intents]),
+        taxonomy=taxonomy.without_descriptions() if taxonomy else None,
     )
-
-
-def embed_labels(intents: Sequence[str], taxonomy: Taxonomy | None, encoder: Encoder) -> Vectors:
-    """(c, d) unit vectors of c intents: of the name, or half name and half description.
-
-    The mean of two vectors tells more than the vector of both texts in one (EXPERIMENTS.md).
-    """
-    found = encoder.encode([humanised(intent) for intent in intents])
-    texts = taxonomy.descriptions if taxonomy else {}
-    if described := [c for c, intent in enumerate(intents) if texts.get(intent)]:
-        found[described] = unit(found[described] + encoder.encode([texts[intents[c]] for c in described]))
-    return found
 
 
 def intents_of(rows: Sequence[LabelledTicket], taxonomy: Taxonomy | None = None) -> tuple[tuple[str, ...], Rows]:
