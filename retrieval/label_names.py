@@ -59,7 +59,10 @@ def descriptions_gate(train_set: TrainSet, described: Sequence[int], vectors: Ve
     own = train_set.subset(np.flatnonzero(np.isin(train_set.labels, described)))
     intents, labels = tuple(own.intents[c] for c in described), np.searchsorted(described, own.labels)
     gate = label_names_gate(replace(own, intents=intents, labels=labels, name_vectors=vectors), seed=seed)
-    return replace(gate, name="descriptions", reason=gate.reason.replace("own intent's name", "own intent's description"))
+    measured = gate.reason.replace("own intent's name", "own intent's description")
+    reason = measured if own.rows else "no row has an intent with a description to test them on"
+    figures = {"mean cosine of a row with its own description": mean for mean in gate.figures.values()}
+    return replace(gate, name="descriptions", reason=reason, figures=figures)
 
 
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
@@ -69,9 +72,7 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
     other names where those are few, as with up to five intents, else `PERMUTATIONS` random ones. With three intents, or two of
     four that have rows, p <= .05 cannot be reached, and being the best of all permutations is enough.
     """
-    centred_rows = unit(train_set.ticket_vectors - train_set.ticket_vectors.mean(axis=0))
-    centred_names = unit(train_set.name_vectors - train_set.name_vectors.mean(axis=0))
-    cosines = centred_rows @ centred_names.T  # (n, c)
+    cosines = _centred(train_set.ticket_vectors) @ _centred(train_set.name_vectors).T  # (n, c)
     with_rows = np.flatnonzero(train_set.row_counts)
     own = _mean_cosine(cosines, train_set, np.arange(len(train_set.intents)))
     others = _permutations(len(train_set.intents), with_rows, seed=seed)
@@ -92,7 +93,13 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
     )
 
 
+def _centred(vectors: Vectors) -> Vectors:
+    return unit(vectors - vectors.mean(axis=0)) if len(vectors) else vectors
+
+
 def _mean_cosine(cosines: NDArray[np.float32], train_set: TrainSet, order: Rows) -> float:
+    if not train_set.rows:
+        return 0.0
     return round(float(cosines[np.arange(len(train_set.rows)), order[train_set.labels]].mean()), DECIMALS)
 
 
