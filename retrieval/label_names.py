@@ -58,11 +58,8 @@ def descriptions_gate(train_set: TrainSet, described: Sequence[int], vectors: Ve
     """
     own = train_set.subset(np.flatnonzero(np.isin(train_set.labels, described)))
     intents, labels = tuple(own.intents[c] for c in described), np.searchsorted(described, own.labels)
-    gate = label_names_gate(replace(own, intents=intents, labels=labels, name_vectors=vectors), seed=seed)
-    measured = gate.reason.replace("own intent's name", "own intent's description")
-    reason = measured if own.rows else "no row has an intent with a description to test them on"
-    figures = {"mean cosine of a row with its own description": mean for mean in gate.figures.values()}
-    return replace(gate, name="descriptions", reason=reason, figures=figures)
+    gate = _gate(replace(own, intents=intents, labels=labels, name_vectors=vectors), "descriptions", "description", seed=seed)
+    return gate if own.rows else replace(gate, reason="no row has an intent with a description to test them on")
 
 
 def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
@@ -72,6 +69,11 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
     other names where those are few, as with up to five intents, else `PERMUTATIONS` random ones. With three intents, or two of
     four that have rows, p <= .05 cannot be reached, and being the best of all permutations is enough.
     """
+    return _gate(train_set, "label names", "name", seed=seed)
+
+
+def _gate(train_set: TrainSet, part: str, text: str, *, seed: int) -> Gate:
+    """The test of the `name_vectors` of a train set, whatever text of an intent they are of."""
     cosines = _centred(train_set.ticket_vectors) @ _centred(train_set.name_vectors).T  # (n, c)
     with_rows = np.flatnonzero(train_set.row_counts)
     own = _mean_cosine(cosines, train_set, np.arange(len(train_set.intents)))
@@ -80,7 +82,7 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
     p_value = (1 + as_good) / (1 + len(others))
     used = p_value <= P_VALUE or (len(with_rows) > 1 and not as_good)
     return Gate(
-        name="label names",
+        name=part,
         passed=used,
         decision="used" if used else "ignored",
         standard=STANDARD,
@@ -88,8 +90,8 @@ def label_names_gate(train_set: TrainSet, *, seed: int) -> Gate:
         value=p_value,
         n=len(train_set.rows),
         interval=None,
-        reason=f"similarity of rows and their own intent's name: p = {p_value:.3f} over {len(others)} permutations",
-        figures={"mean cosine of a row with its own name": own},
+        reason=f"similarity of rows and their own intent's {text}: p = {p_value:.3f} over {len(others)} permutations",
+        figures={f"mean cosine of a row with its own {text}": own},
     )
 
 

@@ -9,6 +9,7 @@ No model is needed to build it, so `retrieval.inspect` shows the very words. A s
 ticket that a stored reply answers (`finetune.noisy_channel`).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +22,9 @@ RULES = (
 )
 DESCRIPTION_CHARACTERS = 200  # of an intent's description: it tells intents apart, and the stored replies need the space
 NO_DESCRIPTIONS: Mapping[str, str] = MappingProxyType({})
+# What a model writes that goes on with the prompt after the reply, and how any of it is found.
+FORM_LINES = ("\nintent:", "\nreply:", "\nTicket:", "\nticket:", "\nStored replies:", "\nIntents:")
+FORM = re.compile(r"^\s*(?:intents?|reply|ticket|stored replies):", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
