@@ -174,7 +174,8 @@ def make_setup(
     """What all training on these rows has in common."""
     every_row = len(rows) == len(classifier.train_set.rows)
     trained = classifier if every_row else refit(classifier, classifier.train_set.subset(rows))
-    log_p, writer = out_of_fold_log_probabilities(trained), prompt_writer(base.tokenizer, base.max_length)
+    log_p = out_of_fold_log_probabilities(trained)
+    writer = prompt_writer(base.tokenizer, base.max_length, descriptions=trained.train_set.descriptions)
     return Setup(
         classifier=trained,
         log_p=log_p,
