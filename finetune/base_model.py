@@ -72,6 +72,16 @@ class BaseModel:
         return self.revision if HUB_ID.fullmatch(self.path) else None
 
 
+def base_choice(base: BaseModel) -> str:
+    """The value of --base-model that loads the same weights again: a known name, a hub's ORG/NAME@COMMIT, or a path."""
+    known = (name for name in known_names("base") if base.digest == f"sha256:{KNOWN[name].sha256}")
+    if found := next(known, ""):
+        return found
+    if base.commit:
+        return f"{base.path}@{base.commit}"
+    return str(Path(base.name if base.source == "file" else base.path).resolve())
+
+
 def load_base(choice: str) -> BaseModel:
     """Loads the first candidate for `choice` on this machine, without a fallback.
 

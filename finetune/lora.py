@@ -15,21 +15,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 from torch.nn import Module
 from transformers import set_seed
 
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.memory import memory_guard
+from retrieval.errors import ModelUnavailable, load_or_explain
 from retrieval.files import use_default_permissions, write_json
 from retrieval.run_files import ADAPTER_FILES
 
 LORA_R = 16
 LORA_ALPHA = 32
 FINAL = "final"
-CONFIG = "adapter_config.json"
+ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
@@ -108,6 +110,24 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: floa
             if (made / file).is_file():
                 (folder / file).write_bytes((made / file).read_bytes())
                 use_default_permissions(folder / file)
+
+
+def load_adapter(base: BaseModel, folder: Path, *, scale: float) -> PeftModel:
+    """Puts the final adapter of a finished run on the base that it was trained on; `scale` is that of the run.
+
+    Raises:
+        ModelUnavailable: the file cannot be read, or it holds an adapter of another base.
+    """
+    path = folder / ADAPTER
+    weights = load_or_explain(f"the adapter {path}", lambda: load_file(path))
+    model = attach(base, seed=0)
+    fresh = get_peft_model_state_dict(model, adapter_name=FINAL, save_embedding_layers=False)
+    if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in fresh.items()}:
+        model.unload()
+        raise ModelUnavailable(f"the adapter {path} is that of another base than {base.name}: train again")
+    set_peft_model_state_dict(model, weights, adapter_name=FINAL)
+    set_scale(model, scale)
+    return model
 
 
 def _forget_how_it_was_loaded(path: Path) -> None:

@@ -63,11 +63,15 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """`n` texts -> (n, d) fp32 rows of length 1."""
+        return self.encode_in_batches(texts, BATCH_SIZE)
+
+    def encode_in_batches(self, texts: Sequence[str], size: int) -> Vectors:
+        """The same, so many at a time."""
         if not texts:
             return np.zeros((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
         order = np.argsort([-len(text) for text in texts])  # as sentence-transformers does it, which says nothing meanwhile
-        batches = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
-        options = {"batch_size": BATCH_SIZE, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        options = {"batch_size": size, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
         found = [self._model.encode([texts[i] for i in batch], **options) for batch in bar(batches, "embed")]
         return np.asarray(np.concatenate(found)[np.argsort(order)], dtype=np.float32)
 

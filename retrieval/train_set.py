@@ -54,6 +54,11 @@ class TrainSet:
         """(c,) how many rows each intent has."""
         return np.bincount(self.labels, minlength=len(self.intents))
 
+    @property
+    def rowless_intents(self) -> int:
+        """How many intents have no row."""
+        return int((self.row_counts == 0).sum())
+
     def has_rows(self, intent: int) -> bool:
         """Whether any row has the intent at this position."""
         return bool((self.labels == intent).any())

@@ -18,7 +18,6 @@ from retrieval.cross_validation import INTENT_LOSS
 from retrieval.encoder import Encoder
 from retrieval.map import MOST_LINES, MapPoint
 from retrieval.train_set import TrainSet
-from retrieval.train_set_files import RunSettings
 
 PAGE = Path(__file__).parent / "page"
 
@@ -28,7 +27,7 @@ class FinishedRun:
     """What a run left."""
 
     train_set: TrainSet
-    settings: RunSettings  # of its retrieval
+    encoder: str  # the value of --encoder that loads the run's encoder
     record: dict[str, Any]  # run.json
     rows: list[dict[str, Any]]  # predictions.jsonl, in the order of the input
 
