@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from retrieval.encoder import AUTO
 from retrieval.errors import load_or_explain
-from retrieval.files import use_default_permissions, write_jsonl
+from retrieval.files import write_bytes, write_jsonl
 from retrieval.index import RowIndex, load_row_index
 from retrieval.run_files import INDEX, RECORD, ROWS, VECTORS
 from retrieval.tickets import InputProblems, read_train
@@ -33,8 +33,7 @@ def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
     rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in train_set.rows)
     write_jsonl(folder / ROWS, rows)
     vectors = (train_set.ticket_vectors, train_set.reply_vectors, train_set.name_vectors)
-    save_file(dict(zip(VECTOR_NAMES, vectors, strict=True)), folder / VECTORS)
-    use_default_permissions(folder / VECTORS)
+    write_bytes(folder / VECTORS, save(dict(zip(VECTOR_NAMES, vectors, strict=True))))
     index.save(folder / INDEX)
 
 
