@@ -119,6 +119,7 @@ class Page(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 def test_a_poisoned_row_adds_no_element_and_no_attribute_to_the_page(poisoned: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     labels = {"labels": poisoned / "labels.jsonl"}
@@ -138,7 +139,8 @@ def test_a_poisoned_row_adds_no_element_and_no_attribute_to_the_page(poisoned: P
     assert found.attributes <= clean.attributes
 
 
-@settings(max_examples=10)
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+@settings(max_examples=6)
 @given(st.lists(SEEN, min_size=6, max_size=6, unique_by=str.strip))
 def test_the_page_of_any_texts_has_the_elements_of_any_other(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]

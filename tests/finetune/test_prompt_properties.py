@@ -65,7 +65,7 @@ def test_no_control_token_of_any_family_becomes_one(family: Family, field: str) 
         check_structure(writer, field, f"a {word}{word} b")
 
 
-@each
+@pytest.mark.parametrize("family", FAMILIES[1:4], ids=[family.name for family in FAMILIES[1:4]])
 @pytest.mark.parametrize("name", TEXTS)
 def test_hostile_tickets_leave_the_structure_of_a_short_prompt_as_it_is(family: Family, name: str) -> None:
     writer = prompt_writer(tokenizer_of(family), 1024)
