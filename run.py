@@ -6,8 +6,8 @@
 Reads, embeds and indexes, fine-tunes, answers, writes: this file calls the stages in their order, every decision is made in the
 modules it calls. Heavy imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
-Exit status: 0 done; 1 a model that was named cannot be loaded, or a file cannot be written; 2 something is wrong with the
-input, all of it reported at once; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 a model that was named cannot be loaded, a file cannot be written, or memory ran out; 2 something is
+wrong with the input, all of it reported at once; 130 stopped by Ctrl-C.
 """
 
 import sys
@@ -20,10 +20,10 @@ from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse, training_only_problems
 from retrieval.console import Clock, Verbosity, display, expect, print_summary, say_more
 from retrieval.defaults_file import name_the_file
-from retrieval.errors import ModelUnavailable
+from retrieval.errors import ModelUnavailable, memory_sentence
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
-from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
+from retrieval.runtime import PROCESS_INDEX, WorkerLost, check_address_space, configure
 from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the one place where errors become sentences."""
     settings, verbosity = parse(arguments)
     try:
+        check_address_space()
         with display(verbosity=verbosity):
             run(settings, verbose=verbosity == Verbosity.VERBOSE)
     except InputProblems as error:
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(1, f"error: {error}")
     except OSError as error:
         return _failed(1, f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+    except MemoryError as error:
+        return _failed(1, f"error: {memory_sentence(error)}")
     except KeyboardInterrupt:
         return _failed(130, "stopped")
     return 0

@@ -20,7 +20,7 @@ from retrieval.classifier_files import load_classifier
 from retrieval.columns import add_columns_option, parse_columns
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
-from retrieval.errors import ModelUnavailable
+from retrieval.errors import ModelUnavailable, memory_sentence
 from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import embed_and_test_labels
@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"error: {memory_sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

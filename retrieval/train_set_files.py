@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from retrieval.errors import load_or_explain
-from retrieval.files import use_default_permissions, write_json, write_jsonl
+from retrieval.files import write_bytes, write_json, write_jsonl
 from retrieval.index import RowIndex, load_row_index
 from retrieval.run_files import INDEX, INTENTS, ROWS, VECTORS
 from retrieval.taxonomy import read_train_and_taxonomy
@@ -21,8 +21,7 @@ def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
     rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in train_set.rows)
     write_jsonl(folder / ROWS, rows)
     vectors = (train_set.ticket_vectors, train_set.reply_vectors, train_set.name_vectors)
-    save_file(dict(zip(VECTOR_NAMES, vectors, strict=True)), folder / VECTORS)
-    use_default_permissions(folder / VECTORS)
+    write_bytes(folder / VECTORS, save(dict(zip(VECTOR_NAMES, vectors, strict=True))))
     index.save(folder / INDEX)
     if train_set.taxonomy:
         write_json(folder / INTENTS, train_set.taxonomy.entries())
