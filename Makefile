@@ -2,6 +2,7 @@
 # make report shows the run of the sample as a page, out/report.html
 # make test   installs what is missing and runs the tests
 # make bench  measures this program beside TRL and SetFit, in an environment of its own: docs/bench.md
+# make submission [BASE=...] [REMOTE=...]   builds dist/repo.zip, what is handed in; docs/submission.md
 # make check  the tests, then the linters and the types, as CI does
 # make lock   resolves requirements.txt again, into the files from which make run installs
 
@@ -14,7 +15,7 @@ BENCH_SAMPLE := --train data/train.jsonl --val data/val.jsonl --labels data/val_
 BENCH_DRAWN = --folds $(DATA)/bitext_train_10.jsonl $(DATA)/bitext_test.jsonl --intents 15 --tests 50
 BENCH = .venv-bench/bin/python -m evaluation.benchmarks.bench $(if $(DATA),$(BENCH_DRAWN),$(BENCH_SAMPLE))
 
-.PHONY: run report test bench check lock
+.PHONY: run report test bench submission check lock
 
 run: .venv/installed
 	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
@@ -31,6 +32,10 @@ bench: .venv-bench/installed
 	mkdir -p out
 	$(BENCH) --jsonl out/bench.jsonl --docs docs $(BENCH_OPTIONS)
 
+submission: .venv/installed
+	$(BIN)/python -m evaluation.submission.build --output dist/repo.zip \
+	  $(if $(BASE),--default "base-model=$(BASE)") $(if $(REMOTE),--default "remote-model=$(REMOTE)")
+
 check: test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,7 +43,7 @@ check: test
 
 lock:
 	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv==0.13.9; }
-	.venv-lock/bin/python -m tools.lock $(LOCK_OPTIONS)
+	.venv-lock/bin/python .ci/lock.py $(LOCK_OPTIONS)
 
 # torch: the CPU build where pip finds one, else that of the default index.
 .venv/installed: requirements.lock requirements-cpu.lock requirements-cuda.lock

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.base_selection import base_problems
+from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse
 from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_summary, say_more
+from retrieval.defaults_file import name_the_file
 from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
 from retrieval.paths import path_problems
@@ -31,10 +33,12 @@ from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warni
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
+    from finetune.remote.remote_model import RemoteModel
     from retrieval.encoder import Encoder, SentenceEncoder
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
-    from retrieval.prediction import Prediction
+    from retrieval.prediction import Prediction, Reply
+    from retrieval.retrieve import Retrieval
 
 LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encoder ends
 
@@ -84,26 +88,30 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
         classifier, names_gate = fit_classifier_on(rows, encoder, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
+    remote = try_remote(settings, classifier, encoder, tickets, clock)
     training = training_record(model, classifier, clock)
-    predictions = answer(tickets, encoder, classifier, model, clock)
+    predictions = answer(tickets, encoder, classifier, model, clock, remote=remote)
     limits = model.limits() if model else ()
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
         warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
         warnings += kept_warnings(settings.weights, model)
+        warnings += remote.warnings if remote else ()
     record = {
-        "settings": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
-        "deterministic": not (limits or encoder.warnings),  # another encoder was wanted, and may be there next time
+        **settings.record(),
+        # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
+        "deterministic": not (limits or encoder.warnings or (remote and remote.varies)),
         "threads": threads,
         "encoder": encoder_record(encoder.files),
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
+        **(remote.record() if remote else {}),
         "training": training,
-        "gates": [asdict(gate) for gate in (names_gate, *(model.gates if model else ()))],
+        "gates": [asdict(gate) for gate in (names_gate, *(model.gates if model else ()), *(remote.gates if remote else ()))],
         "warnings": warnings,
     }
     write(settings, record, predictions, partial(save_parts, classifier, model, record), clock)
-    print_summary(predictions, facts=facts(settings, record, classifier), warnings=warnings)
+    print_summary(predictions, facts=facts(settings, record, classifier, remote), warnings=warnings)
 
 
 def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...]]:
@@ -114,13 +122,18 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     """
     from retrieval.encoder import encoder_problems
 
-    rows, train_problems = read_train(settings.train)
-    tickets, val_problems = read_val(settings.val)
+    columns, column_problems = parse_columns(settings.columns)
+    rows, train_problems = read_train(settings.train, columns=columns)
+    tickets, val_problems = read_val(settings.val, columns=columns)
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
-    problems = [*train_problems, *val_problems, *path_problems(**paths)]
+    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
+    if settings.remote_model != "none":
+        from finetune.remote.endpoint import remote_problems
+
+        problems += remote_problems(settings.remote_model)
     if problems:
-        raise InputProblems(problems)
+        raise InputProblems(name_the_file(problems, settings.origins))
     try:
         settings.weights.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -171,6 +184,22 @@ def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Enco
     return model
 
 
+def try_remote(
+    settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", tickets: Sequence[Ticket], clock: Clock
+) -> "RemoteModel | None":
+    """Tries the remote model on train rows; None unless one is named, and then nothing leaves this machine."""
+    if settings.remote_model == "none":
+        return None
+    from finetune.remote.endpoint import endpoint_of
+    from finetune.remote.remote_model import try_remote_model
+
+    where = f"{settings.remote_model} at {endpoint_of(settings.remote_model).host}"
+    with clock.stage(
+        "remote", f"try {where} on train rows, which are sent there, for {settings.remote_budget_usd:g} USD at most"
+    ):
+        return try_remote_model(settings, classifier, encoder, tickets)
+
+
 def training_record(model: "LanguageModel | None", classifier: "IntentClassifier", clock: Clock) -> dict[str, Any]:
     """The `training` object of the record; without completion losses, the two losses are those of the classifier."""
     from retrieval.cross_validation import INTENT_LOSS, intent_losses
@@ -186,23 +215,45 @@ def training_record(model: "LanguageModel | None", classifier: "IntentClassifier
 
 
 def answer(
-    tickets: Sequence[Ticket], encoder: "Encoder", classifier: "IntentClassifier", model: "LanguageModel | None", clock: Clock
+    tickets: Sequence[Ticket],
+    encoder: "Encoder",
+    classifier: "IntentClassifier",
+    model: "LanguageModel | None",
+    clock: Clock,
+    *,
+    remote: "RemoteModel | None" = None,
 ) -> "tuple[Prediction, ...]":
     """Classifies and answers the tickets."""
     from retrieval.compose import with_composed_replies
-    from retrieval.prediction import copy_reply, predictions
+    from retrieval.prediction import predictions
     from retrieval.retrieve import retrieve
 
     with clock.stage("embed", "embed the tickets"):
         vectors = encoder.encode([ticket.text for ticket in tickets])
     with clock.stage("answer", "classify the tickets, choose exemplars, answer"):
         scorer = model.intent_scorer() if model else None
-        found = retrieve(classifier, tickets, vectors, lm_scorer=scorer)
+        if remote:
+            found = remote.retrieve(tickets, vectors, local=scorer)
+        else:
+            found = retrieve(classifier, tickets, vectors, lm_scorer=scorer)
         found = with_composed_replies(found, vectors, encoder)
-        replies = (model.write_replies(found) if model else None) or [copy_reply(one) for one in found]
+        replies = replies_to(found, model, remote)
     if model and scorer:
         model.cut_short += scorer.limits
     return predictions(found, replies, seconds=clock.seconds["embed"] + clock.seconds["answer"])
+
+
+def replies_to(
+    found: "Sequence[Retrieval]", model: "LanguageModel | None", remote: "RemoteModel | None"
+) -> "tuple[Reply, ...]":
+    """The replies of the remote model where its gate lets it write, the local ones for the rest."""
+    from retrieval.prediction import copy_reply
+
+    written = remote.write_replies(found) if remote else {}
+    rest = [one for one in found if one.ticket.id not in written]
+    local = (model.write_replies(rest) if model and rest else None) or [copy_reply(one) for one in rest]
+    written |= {one.ticket.id: reply for one, reply in zip(rest, local, strict=True)}
+    return tuple(written[one.ticket.id] for one in found)
 
 
 def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> list[str]:
@@ -249,7 +300,9 @@ def write(
     write_json(settings.output.resolve(), result)  # through a link, not in its place
 
 
-def facts(settings: Settings, record: dict[str, Any], classifier: "IntentClassifier") -> list[tuple[str, str]]:
+def facts(
+    settings: Settings, record: dict[str, Any], classifier: "IntentClassifier", remote: "RemoteModel | None"
+) -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = classifier.train_set, record["training"]
     losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
@@ -258,6 +311,7 @@ def facts(settings: Settings, record: dict[str, Any], classifier: "IntentClassif
         ("base", record["base"]["name"]),
         ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
         *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),
+        *([("remote", remote.summary())] if remote else []),
         ("result", str(settings.output)),
         ("weights", str(settings.weights)),
         ("time", f"{elapsed():.0f} s"),

@@ -24,6 +24,7 @@ from evaluation.score.grading import GRADING_ENCODER, RowScore, tally
 from evaluation.splits import given_split
 from finetune.base_model import load_base
 from finetune.base_selection import base_problems
+from retrieval.columns import add_columns_option
 from retrieval.console import say
 from retrieval.encoder import AUTO, encoder_problems, load_encoder
 from retrieval.runtime import configure, deterministic_kernels
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = new_parser("evaluation.probes", __doc__)
     add = parser.add_argument
     add("--train", type=Path, required=True, metavar="FILE", help="train rows, as for run.py")
+    add_columns_option(parser)
     add("--probes", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
     add("--labels", type=Path, required=True, metavar="FILE", help="their labels, as for evaluation.score")
     add("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto); none for retrieval only")
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     configure()
     encoder = load_encoder(options.encoder)
     say("; ".join([f"encoder {encoder.name}", *encoder.warnings]))
-    split = given_split(options.train, options.probes, options.labels, encoder)
+    split = given_split(options.train, options.probes, options.labels, encoder, columns=options.columns)
     base = None if options.base_model == "none" else load_base(options.base_model)
     if base:
         deterministic_kernels()

@@ -10,6 +10,7 @@ import numpy as np
 
 from evaluation.command import count, read_or_note
 from evaluation.score.labels import Label, read_labels
+from retrieval.columns import parse_columns
 from retrieval.encoder import Encoder, Vectors
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
 from retrieval.train_set import TrainSet, embed_train_set
@@ -34,11 +35,15 @@ def embed_split(
     return Split(name, embed_train_set(train, encoder), tuple(tickets), vectors, tuple(labels))
 
 
-def given_split(train: Path, val: Path, labels: Path, encoder: Encoder) -> Split:
-    """A split from three files; raises InputProblems if one is bad or a row of `val` has no label."""
-    rows, problems = read_train(train)
-    tickets, val_problems = read_val(val)
-    problems += val_problems
+def given_split(train: Path, val: Path, labels: Path, encoder: Encoder, *, columns: str = "") -> Split:
+    """A split from three files; raises InputProblems if one is bad or a row of `val` has no label.
+
+    `columns`: a value of --columns, for `train` and `val`.
+    """
+    names, problems = parse_columns(columns)
+    rows, train_problems = read_train(train, columns=names)
+    tickets, val_problems = read_val(val, columns=names)
+    problems += [*train_problems, *val_problems]
     known = read_or_note(lambda: read_labels(labels), problems) or {}
     if known and (missing := ", ".join(ticket.id for ticket in tickets if ticket.id not in known)):
         problems.append(f"{labels}: found no label for {missing}, expected one for every row of {val}")

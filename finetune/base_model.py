@@ -99,7 +99,8 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
         raise ModelUnavailable(f"{candidate.label} needs the package bitsandbytes (pip install -r requirements-gpu.txt)")
     files = _find(candidate, deadline)
     count = parameter_count(files.path)
-    precision = candidate.precision or ("bf16" if count >= LARGE_PARAMETERS and cpu_has_bf16() else "fp32")
+    on_cpu = not torch.cuda.is_available()
+    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16(large=count >= LARGE_PARAMETERS) else "fp32")
     check_memory(files.name, count, precision)
     return _read(files, precision)
 
@@ -148,11 +149,15 @@ def check_memory(name: str, parameters: int, precision: Precision) -> None:
         )
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; elsewhere fp32 is faster."""
+def cpu_has_bf16(*, large: bool) -> bool:
+    """Whether the processor multiplies bf16 itself, so fast that a large or a small base gains by it; elsewhere fp32 is faster.
+
+    AMX multiplies bf16 five to seven times as fast as fp32, AVX-512 twice, which a small base does not notice (EXPERIMENTS.md,
+    section 10).
+    """
     cpu_info = Path("/proc/cpuinfo")
     flags = cpu_info.read_text(encoding="utf-8", errors="replace").split() if cpu_info.is_file() else []
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    return "amx_bf16" in flags or (large and "avx512_bf16" in flags)
 
 
 def _conversion(name: str, source: str, digest: str) -> ModelFiles | None:
@@ -228,6 +233,8 @@ def _read(files: ModelFiles, precision: Precision) -> BaseModel:
     if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelUnavailable(f"the base model {files.name} lacks weights: {', '.join(missing[:3])}")
     model.eval().requires_grad_(False)
+    # Logits of a part of the tokens: torch copies the vocabulary's matrix for each row where that part is not contiguous.
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0].contiguous(),))
     # Of the checkpoint's own settings (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     on_hub = files.source in ("hub", "hub cache") and HUB_ID.fullmatch(files.name)  # else a folder, or converted

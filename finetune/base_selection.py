@@ -31,7 +31,7 @@ class BaseCandidate:
 
     source: str  # a known name, a hub id, a folder or a GGUF file
     revision: str | None  # commit of a hub id, if one is pinned
-    precision: Precision | None  # of its frozen weights; None where `base_model` chooses it by the size and the processor
+    precision: Precision | None  # of its frozen weights; None where `base_model` chooses it by the device
 
     @property
     def label(self) -> str:
@@ -41,7 +41,7 @@ class BaseCandidate:
 
 QWEN_7B = ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28")
 QWEN_1_5B = ("Qwen/Qwen2.5-1.5B-Instruct", "989aa7980e4cf806f80c7fef2b1adb7bc71aa306")
-SMALL = BaseCandidate(SMOLLM.name, None, "fp32")  # small enough for fp32 anywhere, and then nearly the same anywhere
+SMALL = BaseCandidate(SMOLLM.name, None, None)
 
 
 def candidates(choice: str, free_gpu_gib: float | None) -> tuple[BaseCandidate, ...]:

@@ -24,13 +24,11 @@ from finetune.reply_writer import write_replies
 from finetune.training import NoAdapter, TrainingRun, completion_losses, train
 from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
-from retrieval.exemplars import near_rows
 from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.lm_fusion import lm_score_matrix
 from retrieval.prediction import Reply
-from retrieval.retrieve import Retrieval, intent_questions, retrieve_train_rows
-from retrieval.tickets import Ticket
-from retrieval.train_set import Rows, representative_rows
+from retrieval.retrieve import Retrieval, retrieve_train_rows, train_row_questions
+from retrieval.train_set import Rows, representative_rows, rows_with_siblings
 
 FOLDS = 2
 MAX_SCORED_ROWS = 40  # that test the LM scores: enough to see harm, and new tickets need the time more
@@ -154,7 +152,7 @@ def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evi
     """All that an adapter is asked about the rows of the fold that it has not seen."""
     processes = setup.processes
     losses = shared_losses(model, {i: setup.examples[i] for i in map(int, out) if i in setup.examples}, processes)
-    judged = rows_with_siblings(setup.classifier, out)
+    judged = rows_with_siblings(setup.classifier.train_set, out)
     retrievals = retrieve_train_rows(setup.classifier, judged, setup.answer_log_p[judged])
     written = write_replies(
         retrievals,
@@ -174,10 +172,9 @@ def own_row_scores(setup: Setup, scorer: NoisyChannel) -> Floats:
     """(n, c) LM scores of at most `MAX_SCORED_ROWS` train rows, each hidden from itself; NaN where nothing was scored."""
     train_set = setup.classifier.train_set
     chosen = representative_rows(train_set, at_most=MAX_SCORED_ROWS)
-    log_p = setup.log_p[chosen]
-    near = near_rows(setup.classifier, train_set.ticket_vectors[chosen], log_p, hidden=[int(i) for i in chosen])
-    tickets = [Ticket(train_set.rows[i].id, train_set.rows[i].text) for i in chosen]
-    questions = intent_questions(setup.classifier, tickets, near, log_p, candidates=scorer.candidates, below=scorer.below)
+    questions = train_row_questions(
+        setup.classifier, chosen, setup.log_p[chosen], candidates=scorer.candidates, below=scorer.below
+    )
     return lm_score_matrix(scorer.score(questions), [row.id for row in train_set.rows], train_set.intents)
 
 
@@ -196,13 +193,6 @@ def shared_losses(model: PeftModel, examples: Mapping[int, Example], processes: 
     if problem := next(filter(None, processes.gather(problem)), ""):
         raise OutOfMemory(problem)
     return dict(sorted(processes.merge(losses).items()))
-
-
-def rows_with_siblings(classifier: IntentClassifier, rows: Rows) -> Rows:
-    """Those of the rows whose intent has another row: no reply could be found for the others."""
-    train_set = classifier.train_set
-    counts = np.bincount(train_set.labels, minlength=len(train_set.intents))
-    return rows[counts[train_set.labels[rows]] > 1]
 
 
 def _joined(one: Evidence, other: Evidence) -> Evidence:

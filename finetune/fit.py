@@ -24,7 +24,6 @@ from finetune.evidence import (
     Setup,
     gather_evidence,
     own_row_scores,
-    rows_with_siblings,
     shared_losses,
 )
 from finetune.forgetting import choose_scale, general_text
@@ -41,19 +40,17 @@ from finetune.lora import attach, set_scale
 from finetune.memory import OutOfMemory, memory_guard, memory_plans, release
 from finetune.noisy_channel import bare_scorer, lm_weight
 from finetune.prompt import PromptWriter, prompt_writer
-from finetune.reply_quality import reply_qualities
+from finetune.reply_quality import gains_over_copies
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
-from retrieval.compose import with_composed_replies
 from retrieval.cross_validation import out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier
 from retrieval.lm_fusion import fuse
-from retrieval.prediction import copy_reply
 from retrieval.tickets import quoted
-from retrieval.train_set import Rows, representative_rows
+from retrieval.train_set import Rows, representative_rows, rows_with_siblings
 
 MAX_TRAINING_ROWS = 120  # on a CPU: four passes over them (two of the folds) fit into the budget on two cores
 MAX_TRAINING_ROWS_GPU = 400
@@ -301,7 +298,7 @@ def not_worth_testing(setup: Setup, scale: float) -> str:
     if not (scale or setup.base.large):
         return "the adapter's scale is 0, and bare bases of this size wrote hardly a reply that passed the check on public sets"
     rows = np.arange(len(setup.classifier.train_set.rows))
-    judged = len(rows_with_siblings(setup.classifier, rows))
+    judged = len(rows_with_siblings(setup.classifier.train_set, rows))
     return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"
 
 
@@ -335,14 +332,7 @@ def reply_gains(setup: Setup, evidence: Evidence, encoder: Encoder) -> list[floa
     """Of each out-of-fold reply that passed the check its quality minus that of the copied reply."""
     # A replaced draft is a copy: it says nothing about generating.
     judged = [found for found in evidence.retrievals if evidence.replies[found.ticket.id].source == "generated"]
-    train_set = setup.classifier.train_set
-    position = {row.id: i for i, row in enumerate(train_set.rows)}
-    rows = [position[found.ticket.id] for found in judged]
-    ideal = [train_set.rows[i].ideal_reply for i in rows]
-    stored = with_composed_replies(judged, train_set.ticket_vectors[rows], encoder)
-    written = reply_qualities([evidence.replies[found.ticket.id].text for found in judged], ideal, encoder)
-    copied = reply_qualities([copy_reply(found).text for found in stored], ideal, encoder)
-    return [float(gain) for gain in written - copied]
+    return gains_over_copies(judged, evidence.replies, setup.classifier.train_set, encoder)
 
 
 def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[Losses | None, bool]:

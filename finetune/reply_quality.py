@@ -4,13 +4,37 @@ Cosine alone prefers fluent replies without a fact in them; facts alone do not s
 does not pay. Where the ideal reply has no fact that can be checked, cosine counts alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder
 from retrieval.facts import countable_facts
 from retrieval.intent_classifier import Floats
+from retrieval.prediction import Reply, copy_reply
+from retrieval.retrieve import Retrieval
+from retrieval.train_set import TrainSet
+
+
+def gains_over_copies(
+    judged: Sequence[Retrieval], replies: Mapping[str, Reply], train_set: TrainSet, encoder: Encoder
+) -> list[float]:
+    """Of each reply to a train row, its quality minus that of the copied reply.
+
+    Args:
+        judged: the rows as new tickets, hidden from themselves.
+        replies: by row id.
+        train_set: with the rows.
+        encoder: measures how near a reply is to the ideal one.
+    """
+    position = {row.id: i for i, row in enumerate(train_set.rows)}
+    rows = [position[found.ticket.id] for found in judged]
+    ideal = [train_set.rows[i].ideal_reply for i in rows]
+    stored = with_composed_replies(judged, train_set.ticket_vectors[rows], encoder)
+    written = reply_qualities([replies[found.ticket.id].text for found in judged], ideal, encoder)
+    copied = reply_qualities([copy_reply(found).text for found in stored], ideal, encoder)
+    return [float(gain) for gain in written - copied]
 
 
 def reply_qualities(replies: Sequence[str], ideals: Sequence[str], encoder: Encoder) -> Floats:

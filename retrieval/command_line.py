@@ -1,15 +1,20 @@
 """The options of run.py."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from retrieval import __version__
+from retrieval.columns import add_columns_option
 from retrieval.console import STARTED, Verbosity
+from retrieval.defaults_file import FILE, name_or_path, parse_with_defaults
 from retrieval.run_files import PROGRAM
 
+DEFAULTS = Path(__file__).parents[1] / FILE  # beside run.py
 MAX_SECONDS = 1e8  # three years
 
 
@@ -25,10 +30,20 @@ class Settings:
     encoder: str
     seed: int
     time_budget_s: float
+    columns: str = ""
+    remote_model: str = "none"
+    remote_budget_usd: float = 1.0
+    origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)  # flag, defaults.toml or built in
 
     def deadline(self, share: float) -> float:
         """`time.monotonic()` when so much of the time budget is gone, counted from the start of the process."""
         return STARTED + share * self.time_budget_s
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says about the settings and about where each came from."""
+        values = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "origins"}
+        settings = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        return {"settings": settings, "settings_from": dict(self.origins)}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,41 +53,61 @@ def parser() -> argparse.ArgumentParser:
     )
     add = found.add_argument
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    train_help = "JSONL with id, ticket, intent, ideal_reply: what to learn from"
+    train_help = "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from"
     add("--train", type=Path, required=True, metavar="FILE", help=train_help)
-    add("--val", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
+    add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
+    add_columns_option(found)
     weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
     base = (
         "language model: auto (the best that fits into memory), ORG/NAME[@REVISION] on a hub, a checkpoint folder, a .gguf file"
     )
-    add("--base-model", default="auto", metavar="BASE", help=f"{base}, or none for retrieval alone (default: auto)")
+    add_model = partial(add, type=name_or_path, default="auto")
+    add_model("--base-model", metavar="BASE", help=f"{base}, or none for retrieval alone (default: auto)")
     encoder_help = "all-mpnet-base-v2, all-MiniLM-L6-v2, a sentence-transformers folder, ORG/NAME[@REVISION] on a hub"
     auto = "the first, or the second where it cannot be had"
-    add("--encoder", default="auto", metavar="ENCODER", help=f"{encoder_help}, or auto: {auto} (default: auto)")
+    add_model("--encoder", metavar="ENCODER", help=f"{encoder_help}, or auto: {auto} (default: auto)")
     add("--seed", type=_seed, default=0, help="the same seed gives the same answers on one machine (default: 0)")
     budget = "seconds from the start of the process; training, measuring and writing end early to keep it (default: 1500)"
     add("--time-budget-s", type=_seconds, default=1500.0, metavar="S", help=budget)
-    found.set_defaults(verbosity=Verbosity.NORMAL)
-    choose = partial(found.add_mutually_exclusive_group().add_argument, dest="verbosity", action="store_const")
+    remote = (
+        "a model at OPENAI_BASE_URL (key: OPENAI_API_KEY) that scores intents and writes replies where train rows show a gain"
+    )
+    add("--remote-model", default="none", metavar="MODEL", help=f"{remote}; gets train rows and tickets (default: none)")
+    add("--remote-budget-usd", type=_dollars, default=1.0, metavar="USD", help="what it may cost (default: 1.00)")
+    levels = found.add_mutually_exclusive_group()
+    choose = partial(levels.add_argument, dest="verbosity", action="store_const", default=Verbosity.NORMAL)
     choose("--quiet", const=Verbosity.QUIET, help="print warnings and errors only")
     more = "also print seconds, memory, where the models lie, the libraries' warnings"
     choose("--verbose", const=Verbosity.VERBOSE, help=more)
     return found
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[Settings, Verbosity]:
-    """The settings, and how much to print; a mistake in the options ends the process with status 2, as argparse does."""
-    options = vars(parser().parse_args(arguments))
-    verbosity = options.pop("verbosity")
-    return Settings(**options), verbosity
+def parse(arguments: Sequence[str] | None, *, defaults: Path | None = None) -> tuple[Settings, Verbosity]:
+    """The settings, and how much to print; `defaults` is the file beside run.py, unless another is named.
+
+    A mistake in the options, or in the file, ends the process with status 2, as argparse does.
+    """
+    found = parse_with_defaults(parser, arguments, defaults or DEFAULTS)
+    verbosity = found.options.pop("verbosity")
+    return Settings(**found.options, origins={name: found.origins[name] for name in found.options}), verbosity
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0 to 4294967295")
     return int(text)
+
+
+def _dollars(text: str) -> float:
+    try:
+        dollars = float(text)
+    except ValueError:
+        dollars = 0.0
+    if not 0 < dollars < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of US dollars above 0")
+    return dollars
 
 
 def _seconds(text: str) -> float:

@@ -213,10 +213,11 @@ def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, st
     confidence = [retrieval.confidence for retrieval in found]
     unsure = sum(value < UNSURE for value in confidence)
     outside = sum(retrieval.out_of_scope for retrieval in found)
-    sources = Counter(prediction.reply.source for prediction in predictions)
+    sources: Counter[str] = Counter(prediction.reply.source for prediction in predictions)
+    kinds = ("generated", "copied", "composed", "replaced", *(["remote"] if sources["remote"] else []))
     return [
         ("answered", f"{len(found)} tickets with {len({retrieval.intent for retrieval in found})} intents"),
         ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
         ("out of scope", f"{outside} tickets resemble no intent"),
-        ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in ("generated", "copied", "composed", "replaced"))),
+        ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in kinds)),
     ]

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from retrieval.columns import add_columns_option, parse_columns
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
 from retrieval.errors import ModelUnavailable
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     tickets = found.add_mutually_exclusive_group()
     tickets.add_argument("--ticket", metavar="TEXT", help="one ticket (without it and --val: asks for tickets)")
     tickets.add_argument("--val", type=Path, metavar="FILE", help="tickets, as for run.py")
+    add_columns_option(found)
     found.add_argument("--id", metavar="ID", help="only this row of --val")
     found.add_argument("--prompt", action="store_true", help="show the words of the prompt too")
     found.add_argument("--json", action="store_true", help="one JSON object per ticket on stdout")
@@ -105,12 +107,13 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
     Raises:
         InputProblems: with all that is wrong.
     """
-    problems = encoder_problems(options.encoder or AUTO)
-    rows, found = read_train(options.train) if options.train else ((), [])
+    columns, problems = parse_columns(options.columns)
+    problems += encoder_problems(options.encoder or AUTO)
+    rows, found = read_train(options.train, columns=columns) if options.train else ((), [])
     problems += found
     settings, found = load_settings(options.weights) if options.weights else (RunSettings(), [])
     problems += found
-    tickets, found = read_val(options.val) if options.val else ((), [])
+    tickets, found = read_val(options.val, columns=columns) if options.val else ((), [])
     problems += found
     if options.id and not options.val:
         problems.append("--id: found no --val, expected the file in which the row stands")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from retrieval.index import DECIMALS
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
 
-Source = Literal["copied", "composed", "generated", "replaced"]
+Source = Literal["copied", "composed", "generated", "replaced", "remote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Reply:
     """A reply and where it came from."""
 
     text: str  # the reply
-    source: Source  # copied or composed (of stored replies), generated, or replaced (generated, but it failed the check)
+    # copied or composed (of stored replies), generated, remote (written by a remote model), or replaced (it failed the check)
+    source: Source
     findings: tuple[str, ...] = ()  # what the check found
     draft: str = ""  # the rejected reply, empty if there is none
     tokens: int = 0  # that the model read and wrote

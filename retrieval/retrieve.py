@@ -202,6 +202,25 @@ def intent_questions(
     return tuple(found)
 
 
+def train_row_questions(
+    classifier: IntentClassifier, rows: Rows, log_probabilities: Floats, *, candidates: int, below: float
+) -> tuple[IntentQuestion, ...]:
+    """What a language model is asked about train rows, each hidden from itself.
+
+    Args:
+        classifier: fitted on all rows.
+        rows: (m,) which.
+        log_probabilities: (m, c) of these rows, out-of-fold.
+        candidates: how many of the rows near a row are scored.
+        below: the confidence from which on nothing is asked.
+    """
+    train_set = classifier.train_set
+    hidden = [int(row) for row in rows]
+    near = near_rows(classifier, train_set.ticket_vectors[rows], log_probabilities, hidden=hidden)
+    tickets = [Ticket(train_set.rows[row].id, train_set.rows[row].text) for row in rows]
+    return intent_questions(classifier, tickets, near, log_probabilities, candidates=candidates, below=below)
+
+
 def _lm_scores(
     scorer: LmScorer, classifier: IntentClassifier, tickets: Sequence[Ticket], near: Sequence[NearRows], log_p: Floats
 ) -> LmScores:

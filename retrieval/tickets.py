@@ -1,4 +1,4 @@
-"""Tickets as they are read from JSONL files.
+"""Tickets as they are read from JSONL and CSV files.
 
 A file is read whole and every problem in it is collected, each as `file:line: found ..., expected ...`, so that a user
 mends a file once and not once per line.
@@ -6,13 +6,19 @@ mends a file once and not once per line.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+from retrieval.csv_rows import read_csv
 
 TRAIN_FIELDS = ("id", "ticket", "intent", "ideal_reply")
 VAL_FIELDS = ("id", "ticket")
+AS_NAMED: Mapping[str, str] = MappingProxyType({})  # every field under its own name
+
+Record = tuple[int, dict[str, Any], list[str]]  # the line of a row, what stands there, what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,50 +47,82 @@ class InputProblems(Exception):
         self.problems = tuple(problems)
 
 
-def read_train(path: Path) -> tuple[tuple[LabelledTicket, ...], list[str]]:
+def read_train(path: Path, *, columns: Mapping[str, str] = AS_NAMED) -> tuple[tuple[LabelledTicket, ...], list[str]]:
     """Reads train rows; returns the good rows and a sentence for every problem (no problem: every row is there)."""
-    rows, problems = read_rows(path, TRAIN_FIELDS)
+    rows, problems = read_rows(path, TRAIN_FIELDS, columns=columns)
     return tuple(LabelledTicket(r["id"], r["ticket"], r["intent"], r["ideal_reply"]) for r in rows), problems
 
 
-def read_val(path: Path) -> tuple[tuple[Ticket, ...], list[str]]:
+def read_val(path: Path, *, columns: Mapping[str, str] = AS_NAMED) -> tuple[tuple[Ticket, ...], list[str]]:
     """Reads rows to be answered; returns the good rows and a sentence for every problem."""
-    rows, problems = read_rows(path, VAL_FIELDS)
+    rows, problems = read_rows(path, VAL_FIELDS, columns=columns)
     return tuple(Ticket(r["id"], r["ticket"]) for r in rows), problems
 
 
 def read_rows(
-    path: Path, fields: Sequence[str], *, more_problems: Callable[[dict[str, Any]], list[str]] = lambda row: []
+    path: Path,
+    fields: Sequence[str],
+    *,
+    columns: Mapping[str, str] = AS_NAMED,
+    more_problems: Callable[[dict[str, Any]], list[str]] = lambda row: [],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Reads a JSONL file of objects that hold a non-empty string in each of `fields` and a unique `id`.
+    """Reads a JSONL file, or a CSV file if its name ends so, of rows with a non-empty string in each field and a unique `id`.
 
     Byte-order mark, CRLF and blank lines are fine; unknown fields are kept and may be ignored.
-    `more_problems` says what else is wrong with a row whose fields are good, each as `found ..., expected ...`.
+
+    Args:
+        path: of the file.
+        fields: that every row must have.
+        columns: where a field stands in the file, if not under its own name.
+        more_problems: what else is wrong with a row whose fields are good, each as `found ..., expected ...`.
     """
-    try:
-        if path.is_char_device():
-            return [], [f"{path}: found a device, expected a JSONL file"]
-        lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except IsADirectoryError:
-        return [], [f"{path}: found a folder, expected a JSONL file"]
-    except OSError as error:
-        return [], [f"{path}: cannot be read ({error.strerror}), expected a JSONL file"]
+    is_csv = path.suffix.lower() == ".csv"
+    data, unreadable = _bytes_of(path, kind="CSV" if is_csv else "JSONL")
+    if unreadable:
+        return [], [unreadable]
+    names = {field: columns.get(field, field) for field in fields}
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row, found = _parse(line, fields)
-        found += [] if found else more_problems(row)
+    for number, read, wrong in _csv_records(data, names) if is_csv else _json_records(data, names):
+        row = read | {field: read[name] for field, name in names.items() if name in read}
+        found = wrong or more_problems(row)
         key = row.get("id")
         if isinstance(key, str) and first_line.setdefault(key, number) != number:
-            found.append(f"found the id {quoted(key)} again, first in line {first_line[key]}, expected unique ids")
+            found = [*found, f"found the id {quoted(key)} again, first in line {first_line[key]}, expected unique ids"]
         problems += [f"{path}:{number}: {what}" for what in found]
-        rows += [] if found else [row]
+        rows += [] if found or not names.keys() <= row.keys() else [row]  # a missing column of a CSV file is no row's problem
     if not rows and not problems:
-        problems.append(f"{path}: found no rows, expected one JSON object per line with {', '.join(fields)}")
+        expected = "a first line that names the columns, and rows" if is_csv else "one JSON object per line"
+        problems.append(f"{path}: found no rows, expected {expected} with {', '.join(names.values())}")
     return rows, problems
+
+
+def _bytes_of(path: Path, *, kind: str) -> tuple[bytes, str]:
+    """The bytes of a file without a byte-order mark, or why it cannot be read."""
+    try:
+        if path.is_char_device():
+            return b"", f"{path}: found a device, expected a {kind} file"
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf"), ""
+    except IsADirectoryError:
+        return b"", f"{path}: found a folder, expected a {kind} file"
+    except OSError as error:
+        return b"", f"{path}: cannot be read ({error.strerror}), expected a {kind} file"
+
+
+def _csv_records(data: bytes, names: Mapping[str, str]) -> Iterator[Record]:
+    wanted = list(names.values())
+    table = read_csv(data, wanted)
+    present = [name for name in wanted if name in table.columns]  # one that is missing is said once, not for every row
+    wrong: list[Record] = [(line, {}, [problem]) for line, problem in table.problems]
+    rows: list[Record] = [(line, row, _field_problems(row, present)) for line, row in table.rows]
+    yield from sorted([*wrong, *rows], key=lambda record: record[0])
+
+
+def _json_records(data: bytes, names: Mapping[str, str]) -> Iterator[Record]:
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if line.strip():
+            yield number, *_parse(line, list(names.values()))
 
 
 def _parse(line: bytes, fields: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -97,12 +135,16 @@ def _parse(line: bytes, fields: Sequence[str]) -> tuple[dict[str, Any], list[str
         return {}, [f"found {quoted(line.decode('utf-8'))}{where}, expected a JSON object"]
     if not isinstance(row, dict):
         return {}, [f"found {_kind(row)}, expected a JSON object with {', '.join(fields)}"]
-    return row, [problem for field in fields if (problem := _field_problem(row, field))]
+    return row, _field_problems(row, fields)
 
 
-def _field_problem(row: dict[str, Any], field: str) -> str:
+def _field_problems(row: Mapping[str, Any], fields: Sequence[str]) -> list[str]:
+    return [problem for field in dict.fromkeys(fields) if (problem := _field_problem(row, field))]
+
+
+def _field_problem(row: Mapping[str, Any], field: str) -> str:
     if field not in row:
-        near = [key for key in row if key.strip().lower() == field]
+        near = [key for key in row if key.strip().lower() == field.lower()]
         return f'found no field "{field}"' + (f" (but {quoted(near[0])})" if near else "") + ", expected a non-empty string"
     value = row[field]
     if not isinstance(value, str):

@@ -13,7 +13,7 @@ from tests.test_run import GOOD, ROOT, arguments, check_result, write
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 IGNORE = (ROOT / ".dockerignore").read_text()
-FIRST_PARTY = ("run", "retrieval", "finetune", "evaluation", "tests", "tools")
+FIRST_PARTY = ("run", "retrieval", "finetune", "evaluation", "tests")
 SECRET = (
     "data/val_labels.jsonl",
     "data/train.jsonl",

@@ -122,7 +122,7 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_model, "LARGE_PARAMETERS", 1000)
-    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda *, large: large)
     configs: list[TrainingConfig] = []
     plain = language_model.fine_tune
 

@@ -56,11 +56,16 @@ def test_every_make_command_has_a_target(command: str) -> None:
     assert shown.returncode == 0, shown.stderr
 
 
-def test_the_readme_is_short_and_its_help_text_is_the_programs() -> None:
+def test_the_help_text_in_the_docs_is_the_programs_and_the_readme_names_every_option() -> None:
     shown = subprocess.run(
         [sys.executable, "run.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True, env={"COLUMNS": "100"}
     )
-    assert shown.stdout.strip() in README
+    assert shown.stdout.strip() in (ROOT / "docs" / "options.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"^  (--[\w-]+)", shown.stdout, re.MULTILINE)) - {"--remote-budget-usd"}
+    assert {option for option in options if option not in README} == set()
+
+
+def test_the_readme_is_short() -> None:
     assert README.count("\n") <= 200
 
 

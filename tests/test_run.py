@@ -89,6 +89,26 @@ def test_all_problems_are_reported_at_once_with_status_2_and_nothing_is_written(
     assert sorted(folder.rglob("*")) == before
 
 
+def test_csv_files_with_columns_of_other_names_are_answered_like_jsonl(folder: Path) -> None:
+    assert run.main(arguments(folder)) == 0
+    expected = (folder / "weights" / "predictions.jsonl").read_text()
+    rows = f"key;body;label;ideal_reply\na;{GOOD['ticket']};billing.seat;{GOOD['ideal_reply']}\n"
+    (folder / "train.csv").write_text(rows)
+    (folder / "val.csv").write_text('key,body\nv,"guest seats?"\n')
+    files = {"train": folder / "train.csv", "val": folder / "val.csv", "columns": "id=key,ticket=body,intent=label"}
+    assert run.main(arguments(folder, **files)) == 0
+    assert (folder / "weights" / "predictions.jsonl").read_text() == expected
+
+
+def test_problems_of_columns_come_with_all_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "val.csv").write_text("id,ticket\nv\n")
+    assert run.main(arguments(folder, val=folder / "val.csv", columns="subject=x")) == 2
+    *_, first, second, last = capsys.readouterr().err.splitlines()
+    assert first == '--columns: found the field "subject", expected id, ticket, intent, ideal_reply'
+    assert second.startswith(f"{folder / 'val.csv'}:2: found 1 fields between commas")
+    assert last == "2 problem(s) found; nothing was written"
+
+
 def test_an_output_of_an_earlier_run_survives_bad_input(folder: Path) -> None:
     (folder / "results.json").write_text("earlier")
     (folder / "val.jsonl").write_text("nonsense")
@@ -149,7 +169,8 @@ def test_a_quiet_run_says_nothing_and_how_much_is_printed_is_no_setting_of_the_r
     assert run.main([*arguments(folder), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     settings = json.loads((folder / "weights" / "run.json").read_text())["settings"]
-    assert set(settings) == {"train", "val", "weights", "output", "base_model", "encoder", "seed", "time_budget_s"}
+    names = {"train", "val", "weights", "output", "columns", "base_model", "encoder", "seed", "time_budget_s"}
+    assert set(settings) == names | {"remote_model", "remote_budget_usd"}
     (folder / "val.jsonl").write_text("nonsense")
     assert run.main([*arguments(folder), "--quiet"]) == 2
     assert "val.jsonl:1:" in capsys.readouterr().err

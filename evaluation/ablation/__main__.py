@@ -25,6 +25,7 @@ from evaluation.score.grading import GRADING_ENCODER
 from evaluation.splits import add_split_options, drawn_splits, given_split
 from finetune.base_model import load_base
 from finetune.base_selection import base_problems
+from retrieval.columns import add_columns_option
 from retrieval.console import say
 from retrieval.encoder import encoder_problems, load_encoder
 from retrieval.files import write_json
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--train", type=Path, metavar="FILE", help="train rows, as for run.py")
     add("--val", type=Path, metavar="FILE", help="rows to be tested on")
     add("--labels", type=Path, metavar="FILE", help="their labels, as for evaluation.score")
+    add_columns_option(parser)
     add_split_options(parser)
     add("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto); none for retrieval only")
     add("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     configure()
     encoder = CachingEncoder(load_encoder(options.encoder))
     files = (options.train, options.val, options.labels)
-    splits = drawn_splits(options, encoder) if options.folds else [given_split(*files, encoder)]
+    splits = drawn_splits(options, encoder) if options.folds else [given_split(*files, encoder, columns=options.columns)]
     base = None if options.base_model == "none" else load_base(options.base_model)
     if base:
         deterministic_kernels()

@@ -21,6 +21,7 @@ from evaluation.score import tables
 from evaluation.score.grading import GRADING_ENCODER, Part, RowScore, parts, score_rows
 from evaluation.score.judge import Endpoint, Grades, judge
 from evaluation.score.results import differences, read_input, result_rows
+from retrieval.columns import add_columns_option
 from retrieval.encoder import load_encoder
 from retrieval.runtime import configure
 
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     labels_help = "JSONL with id, intent, ideal_reply, must_mention, ...; one file or several"
     add("--labels", type=Path, nargs="+", required=True, metavar="FILE", help=labels_help)
     add("--val", type=Path, metavar="FILE", help="the tickets, to show them where a reply falls short")
+    add_columns_option(parser)
     add("--probes", action="store_true", help='score the rows of kind "probe" too, as a part of their own')
     add("--second-run", type=Path, metavar="FILE", help="another result of the same input: say what differs")
     add("--judge", metavar="openai:MODEL", help="let a model at OPENAI_BASE_URL (key: OPENAI_API_KEY) grade the replies")

@@ -10,6 +10,7 @@ from typing import Any
 
 from evaluation.command import read_or_note
 from evaluation.score.labels import Label, read_label_files
+from retrieval.columns import parse_columns
 from retrieval.tickets import InputProblems, quoted, read_val
 
 EXPECTED = 'expected a result of run.py: {"training": ..., "predictions": [...]}'
@@ -71,8 +72,9 @@ def read_input(
     result = read_or_note(lambda: read_result(options.results), problems)
     second = read_or_note(lambda: read_result(options.second_run), problems) if options.second_run else None
     known = read_or_note(lambda: read_label_files(options.labels), problems)
-    tickets, val_problems = read_val(options.val) if options.val else ((), [])
-    problems += val_problems
+    columns, column_problems = parse_columns(options.columns)
+    tickets, val_problems = read_val(options.val, columns=columns) if options.val else ((), [])
+    problems += [*column_problems, *val_problems]
     if result and known:
         problems += _joint_problems(options, result, known)
     if problems or not result or not known:

@@ -51,3 +51,13 @@ def test_all_problems_of_three_files_are_said_at_once(tmp_path: Path) -> None:
     write(train, GOOD)
     write(labels, LABEL, LABEL | {"id": "z"})
     assert [label.id for label in given_split(train, val, labels, HashEncoder()).labels] == ["z", "a"]
+
+
+def test_train_and_test_rows_may_stand_in_csv_files_with_other_columns(tmp_path: Path) -> None:
+    train, val, labels = tmp_path / "t.csv", tmp_path / "v.csv", write(tmp_path / "l.jsonl", LABEL)
+    train.write_text("id,body,intent,ideal_reply\na,do guests need a seat,billing.seat,No.\n")
+    val.write_text("id,body\na,guest seats?\n")
+    split = given_split(train, val, labels, HashEncoder(), columns="ticket=body")
+    assert (split.train_set.rows[0].text, split.tickets[0].text) == ("do guests need a seat", "guest seats?")
+    with pytest.raises(InputProblems, match="--columns: found the field"):
+        given_split(train, val, labels, HashEncoder(), columns="ticket=body,x=y")

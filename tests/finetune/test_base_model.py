@@ -85,25 +85,37 @@ def test_a_base_that_cannot_fit_is_refused_before_it_is_read(folder: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("parameters", "has_bf16", "expected"),
-    [(999_999_999, True, "fp32"), (1_000_000_000, True, "bf16"), (1_000_000_000, False, "fp32")],
+    ("parameters", "flags", "expected"),
+    [(999_999_999, "amx_bf16", "bf16"), (1_000_000_000, "avx512_bf16", "bf16"), (999_999_999, "avx512_bf16", "fp32")],
 )
-def test_on_a_cpu_a_large_base_is_in_bf16_where_the_processor_has_it(
-    parameters: int, has_bf16: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_on_a_cpu_a_base_is_in_bf16_where_that_is_faster_for_its_size(
+    parameters: int, flags: str, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_model, "parameter_count", lambda folder: parameters)
-    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda *, large: flags == "amx_bf16" or large)
     monkeypatch.setattr(base_model, "free_gib", lambda: 9.0)
     found = load_candidate(candidate(folder, None))
     assert found.precision == expected
     assert found.model.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
 
 
-@pytest.mark.parametrize(("flags", "expected"), [("avx512f fma", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)])
-def test_the_processor_says_whether_it_has_bf16(flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_head_gets_contiguous_rows_where_logits_of_a_part_of_the_tokens_are_asked_for(folder: Path) -> None:
+    model, seen = load_candidate(candidate(folder, "fp32")).model, list[bool]()
+    model.get_output_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].is_contiguous()))
+    assert model(torch.tensor([[1, 2, 3], [4, 5, 6]]), logits_to_keep=2).logits.shape[:2] == (2, 2)
+    assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    ("flags", "large", "small"),
+    [("avx512f fma", False, False), ("avx512f avx512_bf16", True, False), ("avx512_bf16 amx_bf16", True, True)],
+)
+def test_the_processor_says_for_which_size_its_bf16_is_fast(
+    flags: str, large: bool, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     monkeypatch.setattr(Path, "read_text", lambda path, **options: f"flags\t: fpu {flags} sse\nflags\t: fpu\n")
-    assert cpu_has_bf16() is expected
+    assert (cpu_has_bf16(large=True), cpu_has_bf16(large=False)) == (large, small)
 
 
 def test_parameters_are_counted_from_the_headers_of_the_weight_files(folder: Path) -> None:

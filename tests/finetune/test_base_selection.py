@@ -7,7 +7,7 @@ from retrieval.known_models import known_names
 from tests.fakes import save_base
 
 FULL, QUANTISED = (QWEN_7B[0], "bf16"), (QWEN_7B[0], "nf4")
-REST = [(QWEN_1_5B[0], "bf16"), ("qwen2.5-coder-1.5b", "bf16"), ("smollm2-135m", "fp32")]
+REST = [(QWEN_1_5B[0], "bf16"), ("qwen2.5-coder-1.5b", "bf16"), ("smollm2-135m", None)]
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ REST = [(QWEN_1_5B[0], "bf16"), ("qwen2.5-coder-1.5b", "bf16"), ("smollm2-135m",
         (22.0, [FULL, QUANTISED, *REST]),
     ],
 )
-def test_free_memory_decides_which_candidate_is_first(free_gib: float | None, expected: list[tuple[str, str]]) -> None:
+def test_free_memory_decides_which_candidate_is_first(free_gib: float | None, expected: list[tuple[str, str | None]]) -> None:
     assert [(candidate.source, candidate.precision) for candidate in candidates("auto", free_gib)] == expected
 
 

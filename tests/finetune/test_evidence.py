@@ -11,12 +11,13 @@ from peft import PeftModel
 
 from finetune import generate, noisy_channel
 from finetune.distributed import SINGLE_PROCESS
-from finetune.evidence import gather_evidence, rows_with_siblings
+from finetune.evidence import gather_evidence
 from finetune.fit import FineTuned, make_setup, training_rows
 from finetune.gates import scale_gate
 from finetune.lora import attach
 from finetune.memory import CPU_PLANS
 from retrieval.retrieve import retrieve_train_rows
+from retrieval.train_set import rows_with_siblings
 from tests.fakes import ROWS, base, row, tokenizer
 from tests.finetune.helpers import FEW, ONE_EPOCH, Loss, change_loss, classifier_for, fine_tune_few, gate_of
 
@@ -128,7 +129,7 @@ def test_fewer_rows_than_the_gate_needs_train_no_fold() -> None:
 def test_a_judged_row_is_absent_from_its_exemplars_and_a_single_row_gets_no_reply() -> None:
     classifier = classifier_for((*ROWS, row(7, "audit log please", "security.audit", "See the log.")))
     setup = make_setup(classifier, training_rows(classifier, base()), base(), ONE_EPOCH, **OPTIONS)
-    judged = rows_with_siblings(classifier, training_rows(classifier, base()))
+    judged = rows_with_siblings(classifier.train_set, training_rows(classifier, base()))
     found = retrieve_train_rows(classifier, judged, setup.log_p[judged])
     assert [retrieval.ticket.id for retrieval in found] == [row.id for row in ROWS]
     assert all(retrieval.ticket.id not in {row.id for row in retrieval.exemplars} for retrieval in found)

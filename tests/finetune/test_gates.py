@@ -36,13 +36,13 @@ def test_replies_are_copied_where_generating_is_worse() -> None:
     assert (gate.passed, gate.decision) == (False, "copy")
 
 
-def test_the_reply_gate_decides_by_the_lower_end_and_not_by_the_mean() -> None:
+def test_the_reply_gate_decides_by_the_mean_and_shows_its_interval() -> None:
     gate = reply_gate([0.6, -0.5] * 10, seed=0)
     assert gate.value is not None
     assert gate.interval is not None
     assert gate.interval[0] < REPLY_MARGIN < gate.value < gate.interval[1]
-    assert (gate.passed, gate.decision) == (False, "copy")
-    assert f"{gate.interval[0]:+.3f}" in gate.reason
+    assert (gate.passed, gate.decision) == (True, "generate")
+    assert all(f"{end:+.3f}" in gate.reason for end in (gate.value, *gate.interval))
 
 
 @pytest.mark.parametrize("count", [0, 1, MIN_REPLIES - 1])
@@ -157,7 +157,7 @@ def test_every_record_names_its_standard_and_its_statistic_with_the_unit() -> No
     for gate in every_gate():
         assert gate.standard == standards[gate.name]
         assert units[gate.name] in gate.statistic
-        assert ("0 % bootstrap quantile" in gate.standard) == (gate.name != "adapter scale")
+        assert ("0 % bootstrap quantile" in gate.standard) == (gate.name == "LM intent scores")
         assert "mean" in gate.statistic
         assert gate.reason
         assert (gate.value is None) == (gate.n == 0)

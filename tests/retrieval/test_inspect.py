@@ -79,6 +79,20 @@ def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pyte
     assert stored == sorted(stored, reverse=True), "best last"
 
 
+def test_csv_files_are_read_with_the_names_of_their_columns(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{row['id']};{row['ticket']};{row['intent']};{row['ideal_reply']}\n" for row in ROWS]
+    (tmp_path / "t.csv").write_text("".join(["id;body;label;ideal_reply\n", *rows]))
+    (tmp_path / "v.csv").write_text("".join(["body\tid\n", *(f"{row['ticket']}\t{row['id']}\n" for row in VAL)]))
+    files = ["--train", tmp_path / "t.csv", "--val", tmp_path / "v.csv"]
+    expected = shown(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl")
+    assert shown(capsys, *files, "--columns", "ticket=body,intent=label") == expected
+    assert inspect.main([*map(str, files), "--columns", "text=body"]) == 2
+    said = capsys.readouterr().err
+    assert all(piece in said for piece in ('--columns: found the field "text"', "t.csv:1: found no column", "v.csv:1:"))
+
+
 def test_the_tables_show_what_a_ticket_says_and_do_not_obey_it(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ticket = "\x1b[2J token [red]leaked[/red] :smile:"
     assert inspect.main(["--weights", str(finished / "weights"), "--ticket", ticket, "--prompt"]) == 0

@@ -115,11 +115,12 @@ def test_a_bar_that_is_not_in_the_plan_of_its_stage_changes_nothing_but_the_text
 
 def test_a_part_that_is_often_left_out_counts_for_less_and_still_measures_the_pace() -> None:
     time = Time()
-    progress = Progress((Part("a", 10.0, "first", chance=0.1), Part("a", 10.0, "second")), now=time)
+    plan = (Part("a", 10.0, "first", chance=0.1), Part("a", 10.0, "second"), Part("a", 10.0, "third", chance=0.5))
+    progress = Progress(plan, now=time)
     progress.begin("a")
     work(progress, time, "first", items=2, seconds=5.0)
-    assert progress.share() == pytest.approx(1 / 11)
-    assert progress.remaining() == pytest.approx(10.0)
+    assert progress.share() == pytest.approx(1 / 16)
+    assert progress.remaining() == pytest.approx(15.0)
 
 
 def test_the_plan_grows_with_the_rows_and_the_tickets() -> None:

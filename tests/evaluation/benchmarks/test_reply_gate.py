@@ -49,6 +49,8 @@ def test_where_all_drafts_are_good_both_ways_generate(monkeypatch: pytest.Monkey
     assert (found["passed"], found["written"], found["full"], found["short"]) == ([6, 6], [6, 6], True, True)
     assert found["failure"] == ""
     assert found["gain"] > 0.5
+    assert [len(gains) for gains in found["gains"]] == [6, 6]
+    assert sum(map(sum, found["gains"])) / 12 == pytest.approx(found["gain"], abs=1e-4)
 
 
 def test_both_folds_are_measured_where_a_run_would_stop_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +75,12 @@ def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_rule_gets_the_replies_of_the_splits_in_which_it_generates() -> None:
-    one = {"full": True, "short": False, "always": [1.0, 0.6], "never": [0.4, 0.4]}
-    other = {"full": False, "short": False, "always": [0.0, 0.0], "never": [0.5, 0.5]}
+    one = {"full": True, "short": False, "gains": [[0.6] * 6, [-0.5] * 5], "always": [1.0, 0.6], "never": [0.4, 0.4]}
+    other = {"full": False, "short": False, "gains": [[0.1] * 6, [0.1] * 5], "always": [0.0, 0.0], "never": [0.5, 0.5]}
     quality = {line["rule"]: line["quality"] for line in table([one, other])}
-    assert list(quality.values()) == ["0.450", "0.400", "0.650", "0.450"]
+    assert list(quality.values()) == ["0.450", "0.400", "0.650", "0.450", "0.200"]
     generate = [line["splits that generate"] for line in table([one, other])]
-    assert generate == ["0 of 2", "2 of 2", "1 of 2", "0 of 2"]
+    assert generate == ["0 of 2", "2 of 2", "1 of 2", "0 of 2", "1 of 2"]
 
 
 def test_the_command_prints_a_json_line_for_each_split_and_a_table(

@@ -17,6 +17,7 @@ from evaluation.score.labels import Label
 from evaluation.score.results import ResultRow
 from tests.evaluation.samples import LABEL, result, use_hash_encoder
 from tests.fakes import HashEncoder
+from tests.real_server import transformers_serve
 from tests.test_run import write
 
 Answer = tuple[int, Any]
@@ -225,32 +226,11 @@ def test_a_grade_takes_the_place_of_the_similarity_and_the_command_says_how_many
 @pytest.fixture
 def real_server() -> Iterator[tuple[str, str]]:
     """`transformers serve` with the small base: its address, and the name by which it knows the model."""
-    import socket
-    import subprocess
-    import sys
-
-    import httpx2
-
     from finetune.base_model import load_base
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     model = load_base("auto").path
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
-    server = subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"])
-    try:
-        for _ in range(180):
-            try:
-                if httpx2.get(f"http://127.0.0.1:{port}/health").status_code == httpx2.codes.OK:
-                    break
-            except httpx2.HTTPError:
-                assert server.poll() is None, "the server ended"
-            time.sleep(1)
-        yield f"http://127.0.0.1:{port}/v1", model
-    finally:
-        server.terminate()
-        server.wait(30)
+    with transformers_serve(model) as url:
+        yield url, model
 
 
 @pytest.mark.real

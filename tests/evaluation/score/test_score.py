@@ -125,6 +125,17 @@ def test_the_tables_show_failures_with_ticket_expected_and_got(folder: Path, cap
         assert piece in said
 
 
+def test_the_tickets_may_stand_in_a_csv_file_with_other_columns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "labels.jsonl", LABEL | {"intent": "api"})
+    (folder / "val.csv").write_text('body;id\n"two seats;\nplease";a\n')
+    assert scored(folder, "--val", str(folder / "val.csv"), "--columns", "ticket=body") == 0
+    assert "two seats; please" in capsys.readouterr().out
+    assert scored(folder, "--val", str(folder / "val.csv"), "--columns", "text=body") == 2
+    said = capsys.readouterr().err
+    assert "--columns: found the field" in said
+    assert 'val.csv:1: found no column "ticket"' in said
+
+
 def test_all_problems_of_all_files_are_said_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder / "labels.jsonl", {"id": "a", "intent": "x"}, LABEL | {"id": "b", "kind": 3, "must_mention": ["flat"]})
     (folder / "r.json").write_text("{}")

@@ -86,7 +86,7 @@ def split(pins: str) -> dict[str, str]:
     blocks = [pins[start:end] for start, end in zip(starts, [*starts[1:], len(pins)], strict=True)]
     version = next(re.findall(r"torch==([\w.]+)", block)[0] for block in blocks if block.startswith("torch=="))
     if version not in CPU_BUILDS:
-        cure = "put the SHA-256 of its file for CPython 3.11 on Linux x86_64 (pip hash FILE) into tools/lock.py"
+        cure = "put the SHA-256 of its file for CPython 3.11 on Linux x86_64 (pip hash FILE) into .ci/lock.py"
         raise NoLock(f"found torch {version}, expected one whose CPU build is known: {cure}")
     return {
         LOCK: HEAD + "".join(block for block in blocks if not TORCH_NAME.match(block)),

@@ -1,13 +1,16 @@
 """The lock files hold what requirements.txt pins, each with hashes; how they are made out of what uv finds."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
 
 from tests.test_run import ROOT
-from tools.lock import CPU_BUILDS, CPU_LOCK, CUDA_LOCK, LOCK, SOURCES, NoLock, split
 
+SCRIPT = runpy.run_path(str(ROOT / ".ci" / "lock.py"))
+CPU_BUILDS, SOURCES, NoLock, split = (SCRIPT[name] for name in ("CPU_BUILDS", "SOURCES", "NoLock", "split"))
+LOCK, CPU_LOCK, CUDA_LOCK = (SCRIPT[name] for name in ("LOCK", "CPU_LOCK", "CUDA_LOCK"))
 PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 UV = """\
 bitsandbytes==0.1 \\

@@ -1,0 +1,69 @@
+"""The gates of a remote model: a gain must be shown, on enough rows."""
+
+import numpy as np
+import pytest
+
+from finetune.gates import MIN_REPLIES
+from finetune.remote.gates import (
+    INTENTS_STANDARD,
+    MIN_SCORED,
+    remote_intents_gate,
+    remote_intents_untested,
+    remote_replies_untested,
+    remote_reply_gate,
+)
+from finetune.remote.intent_scores import WEIGHT
+from retrieval.lm_fusion import Floats
+
+EVEN = np.log([0.4, 0.4, 0.2])
+
+
+def scored(rows: int, *, right: float, wrong: float) -> tuple[Floats, Floats, np.ndarray]:
+    """So many rows of intent 0 between two intents, and what a model says of both (nats)."""
+    return np.tile(EVEN, (rows, 1)), np.tile([right, wrong, np.nan], (rows, 1)), np.zeros(rows, dtype=np.int64)
+
+
+def test_scores_that_know_the_intent_are_used_with_the_weight_that_was_tried() -> None:
+    gate = remote_intents_gate(*scored(MIN_SCORED, right=-0.1, wrong=-3.0), seed=0)
+    assert (gate.passed, gate.decision, gate.standard) == (True, f"weight {WEIGHT:g}", INTENTS_STANDARD)
+    assert gate.value is not None
+    assert gate.value > 0.3
+    assert gate.figures["right with"] == MIN_SCORED
+
+
+def test_scores_that_do_not_know_it_stay_out() -> None:
+    gate = remote_intents_gate(*scored(MIN_SCORED, right=-3.0, wrong=-0.1), seed=0)
+    assert (gate.passed, gate.decision) == (False, "not used")
+    assert not remote_intents_gate(*scored(MIN_SCORED, right=-1.0, wrong=-1.0), seed=0).passed, "no gain is not enough"
+
+
+def test_a_gain_in_cross_entropy_that_costs_right_intents_does_not_count() -> None:
+    log_p, scores, truth = scored(40, right=-0.05, wrong=-3.0)
+    log_p[:2], scores[:2] = np.log([0.41, 0.39, 0.2]), [-3.0, -2.5, np.nan]  # two that were right, barely
+    gate = remote_intents_gate(log_p, scores, truth, seed=0)
+    assert gate.interval is not None
+    assert gate.interval[0] > 0
+    assert (gate.figures["right without"], gate.figures["right with"], gate.passed) == (40, 38, False)
+
+
+def test_a_few_rows_are_no_evidence_however_good_they_are() -> None:
+    gate = remote_intents_gate(*scored(MIN_SCORED - 1, right=0.0, wrong=-4.0), seed=0)
+    assert not gate.passed
+    assert gate.reason == f"untested: {MIN_SCORED - 1} train rows were scored, {MIN_SCORED} needed"
+
+
+def test_rows_that_were_not_scored_do_not_count() -> None:
+    log_p, scores, truth = scored(40, right=-0.1, wrong=-3.0)
+    scores[5:] = np.nan
+    assert "5 train rows were scored" in remote_intents_gate(log_p, scores, truth, seed=0).reason
+
+
+@pytest.mark.parametrize(("gain", "decision"), [(0.1, "used"), (-0.1, "not used"), (0.0, "not used")])
+def test_replies_need_a_gain_over_the_copied_ones(gain: float, decision: str) -> None:
+    gate = remote_reply_gate([gain] * MIN_REPLIES, seed=0)
+    assert (gate.name, gate.decision, gate.passed) == ("remote replies", decision, decision == "used")
+
+
+def test_what_was_not_tested_is_not_used() -> None:
+    for gate in (remote_intents_untested("no money"), remote_replies_untested("no money")):
+        assert (gate.passed, gate.decision, gate.reason) == (False, "not used", "untested: no money")
