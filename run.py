@@ -25,6 +25,7 @@ from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_
 from retrieval.defaults_file import name_the_file
 from retrieval.errors import ModelUnavailable
 from retrieval.files import write_json, write_jsonl
+from retrieval.masking import masking_warnings
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
 from retrieval.run_files import PREDICTIONS, kept_files, publish, versions
@@ -96,6 +97,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         return
     with clock.stage("check", "look for input that is probably wrong"):
         warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
+        warnings += masking_warnings(rows)
         warnings += kept_warnings(settings.weights, model)
         warnings += remote.warnings if remote else ()
     record = {
