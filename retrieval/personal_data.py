@@ -18,7 +18,7 @@ WORTH_A_LOOK = re.compile(r"@|(?:\d\D{0,3}){6}")
 
 EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]+@((?:[\w-]+\.)+[^\W\d_]{2,})\b")  # not package@1.2.3
 SECOND_LEVEL = re.compile(r"(?:ac|co|com|edu|gov|net|org)\.[a-z]{2}")  # below which names are registered: co.uk
-CARD = re.compile(r"(?<![\w-])(?=(\d(?:[ -]?\d){12,18}))")
+CARD = re.compile(r"(?<![\w-])(?=([2-6]\d{3}(?:[ -]?\d){9,15}))")
 CARD_SCHEME = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2[2-7]\d{14}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|35\d{14}|"
     r"6(?:011|2\d\d|4[4-9]\d|5\d\d)\d{12}"
@@ -37,7 +37,8 @@ NORTH_AMERICAN = re.compile(
     r"(?<![\w#.\-/+])(?<!\d )((?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4})(?![\w-]|[.,:]\d)"
 )
 WITH_TRUNK_ZERO = re.compile(
-    r"(?<![\w#.,\-/+])(?<!\d )(\(?0[1-9]\d{1,3}\)? ?[ \-/] ?\d{3,}(?:[ -]\d{2,}){0,3}|0[1-9](?:[ .-]\d\d){4})(?![\w\-/]|[.,:]\d)"
+    r"(?<![\w#.,\-/+])(?<!\d )(\(?0[1-9]\d{1,3}\)? ?[ \-/] ?\d{3,}(?:[ -]\d{2,}){0,3}|0[1-9](?:[ .-]\d\d){4})"
+    r"(?![\w\-/]|[.,:]\d)"
 )
 TRUNK_DIGITS = range(9, 13)
 CUED_PHONE = re.compile(
