@@ -30,7 +30,8 @@ from retrieval.paths import path_problems
 from retrieval.progress import plan_of
 from retrieval.run_files import PREDICTIONS, kept_files, publish, versions
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_train, read_val
+from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy, rowless_warnings, taxonomy_record
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_val
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
@@ -82,12 +83,12 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
 
     clock = Clock()
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
-        rows, tickets = read_input(settings)
+        rows, tickets, taxonomy = read_input(settings)
     expect(plan_of(len(rows), len(tickets), model=settings.base_model != "none"))
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
         threads, encoder = start(settings, verbose=verbose)
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
-        classifier, names_gate = fit_classifier_on(rows, encoder, seed=settings.seed)
+        classifier, label_gates = fit_classifier_on(rows, encoder, taxonomy, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
     remote = try_remote(settings, classifier, encoder, tickets, clock)
     training = training_record(model, classifier, clock)
@@ -96,7 +97,8 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        warnings = [*encoder.warnings, *warnings_of(classifier, tickets), *(model.warnings if model else ()), *limits]
+        found = warnings_of(classifier, tickets, predictions)
+        warnings = [*encoder.warnings, *found, *(model.warnings if model else ()), *limits]
         warnings += masking_warnings(rows)
         warnings += kept_warnings(settings.weights, model)
         warnings += remote.warnings if remote else ()
@@ -109,15 +111,16 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
         **(remote.record() if remote else {}),
         "training": training,
-        "gates": [asdict(gate) for gate in (names_gate, *(model.gates if model else ()), *(remote.gates if remote else ()))],
+        **({"taxonomy": taxonomy_record(taxonomy, {row.intent for row in rows})} if taxonomy else {}),
+        "gates": [asdict(gate) for gate in (*label_gates, *(model.gates if model else ()), *(remote.gates if remote else ()))],
         "warnings": warnings,
     }
     write(settings, record, predictions, partial(save_parts, classifier, model, record), clock)
     print_summary(predictions, facts=facts(settings, record, classifier, remote), warnings=warnings)
 
 
-def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...]]:
-    """Reads both files, checks all settings, makes the weights folder.
+def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], Taxonomy | None]:
+    """Reads the files, checks all settings, makes the weights folder.
 
     Raises:
         InputProblems: with all that is wrong.
@@ -125,10 +128,10 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     from retrieval.encoder import encoder_problems
 
     columns, column_problems = parse_columns(settings.columns)
-    rows, train_problems = read_train(settings.train, columns=columns)
+    rows, taxonomy, train_problems = read_train_and_taxonomy(settings.train, settings.taxonomy, columns=columns)
     tickets, val_problems = read_val(settings.val, columns=columns)
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
-    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths)]
+    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths, taxonomy=settings.taxonomy)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if settings.remote_model != "none":
         from finetune.remote.endpoint import remote_problems
@@ -140,7 +143,7 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
         settings.weights.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputProblems([f"--weights {settings.weights}: cannot be made ({error.strerror})"]) from error
-    return rows, tickets
+    return rows, tickets, taxonomy
 
 
 def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]":
@@ -157,15 +160,15 @@ def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]"
     return threads, encoder
 
 
-def fit_classifier_on(rows: Sequence[LabelledTicket], encoder: "Encoder", *, seed: int) -> "tuple[IntentClassifier, Gate]":
-    """Embeds the train rows, tests the label names, fits the classifier."""
+def fit_classifier_on(
+    rows: Sequence[LabelledTicket], encoder: "Encoder", taxonomy: Taxonomy | None, *, seed: int
+) -> "tuple[IntentClassifier, tuple[Gate, ...]]":
+    """Embeds the train rows, tests the label names and descriptions, fits the classifier."""
     from retrieval.intent_classifier import fit_classifier
-    from retrieval.label_names import label_names_gate
-    from retrieval.train_set import embed_train_set
+    from retrieval.label_names import embed_and_test_labels
 
-    train_set = embed_train_set(rows, encoder)
-    names_gate = label_names_gate(train_set, seed=seed)
-    return fit_classifier(train_set, with_names=names_gate.passed), names_gate
+    train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=seed)
+    return fit_classifier(train_set, with_names=gates[-1].passed), gates
 
 
 def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", clock: Clock) -> "LanguageModel | None":
@@ -258,11 +261,15 @@ def replies_to(
     return tuple(written[one.ticket.id] for one in found)
 
 
-def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket]) -> list[str]:
-    """Warnings about input that is valid and looks wrong."""
+def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket], predictions: "Sequence[Prediction]") -> list[str]:
+    """Warnings about input that is valid and looks wrong, and about intents that no train row has."""
     from retrieval.train_set import near_duplicates
 
-    return [*input_warnings(classifier.train_set.rows, tickets), *near_duplicates(classifier.train_set)]
+    train_set, found = classifier.train_set, [one.retrieval for one in predictions]
+    warnings = [*input_warnings(train_set.rows, tickets), *near_duplicates(train_set)]
+    without = len(train_set.intents) - len({row.intent for row in train_set.rows})
+    predicted = {one.ticket.id: one.intent for one in found if not one.intent_has_rows}
+    return [*warnings, *rowless_warnings(without, predicted, names_used=classifier.with_names)]
 
 
 def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
@@ -281,8 +288,8 @@ def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", re
         from finetune.model_card import save_model_card
 
         model.save(folder)
-        train_set = classifier.train_set
-        save_model_card(folder, record, rows=len(train_set.rows), intents=len(train_set.intents))
+        rows = classifier.train_set.rows
+        save_model_card(folder, record, rows=len(rows), intents=len({row.intent for row in rows}))
 
 
 def write(
@@ -307,9 +314,11 @@ def facts(
 ) -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = classifier.train_set, record["training"]
+    without = len(train_set.intents) - len({row.intent for row in train_set.rows})
+    rowless = f", {without} of them without a row" if without else ""
     losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
     return [
-        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents"),
+        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents{rowless}"),
         ("base", record["base"]["name"]),
         ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
         *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),

@@ -31,6 +31,7 @@ class Settings:
     seed: int
     time_budget_s: float
     columns: str = ""
+    taxonomy: Path | None = None
     remote_model: str = "none"
     remote_budget_usd: float = 1.0
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)  # flag, defaults.toml or built in
@@ -57,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     add("--train", type=Path, required=True, metavar="FILE", help=train_help)
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
     add_columns_option(found)
+    taxonomy_help = "JSON, intent -> description, synonyms: all intents, which can then be predicted without a train row"
+    add("--taxonomy", type=Path, metavar="FILE", help=taxonomy_help)
     weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")

@@ -22,14 +22,14 @@ from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_enco
 from retrieval.errors import ModelUnavailable
 from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
-from retrieval.label_names import label_names_gate
+from retrieval.label_names import embed_and_test_labels, label_names_gate
 from retrieval.map import MapPoint, NoPlots, draw_map
 from retrieval.prediction import retrieval_record
 from retrieval.prompt_text import reply_prompt_text
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
-from retrieval.train_set import embed_train_set
+from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 from retrieval.train_set_files import RunSettings, load_settings, load_train_set
 
 
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     tickets.add_argument("--ticket", metavar="TEXT", help="one ticket (without it and --val: asks for tickets)")
     tickets.add_argument("--val", type=Path, metavar="FILE", help="tickets, as for run.py")
     add_columns_option(found)
+    found.add_argument("--taxonomy", type=Path, metavar="FILE", help="as for run.py; with --weights the run's own is used")
     found.add_argument("--id", metavar="ID", help="only this row of --val")
     found.add_argument("--prompt", action="store_true", help="show the words of the prompt too")
     found.add_argument("--json", action="store_true", help="one JSON object per ticket on stdout")
@@ -78,7 +79,7 @@ def inspect(options: argparse.Namespace) -> None:
         ModelUnavailable: the encoder, or a file of the run, cannot be loaded.
         NoPlots: --map without matplotlib.
     """
-    rows, tickets, settings = read_input(options)
+    rows, taxonomy, tickets, settings = read_input(options)
     configure()
     encoder = load_encoder(options.encoder or settings.encoder)
     for warning in encoder.warnings:
@@ -89,7 +90,11 @@ def inspect(options: argparse.Namespace) -> None:
     if settings.lm_weight:
         where = f"{options.weights}/predictions.jsonl has what the run decided"
         print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
-    classifier = classifier_of(options.weights, rows, encoder, seed=settings.seed)
+    if options.weights:
+        classifier = classifier_of_run(options.weights, encoder, seed=settings.seed)
+    else:
+        train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=settings.seed)
+        classifier = fit_classifier(train_set, with_names=gates[-1].passed)
     shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed_tickets():
         vectors = encoder.encode([ticket.text for ticket in batch])
@@ -101,15 +106,22 @@ def inspect(options: argparse.Namespace) -> None:
         save_map(classifier, shown, encoder, options.map)
 
 
-def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], RunSettings]:
-    """Train rows (none with --weights), tickets (none: ask for them), and the settings of the run.
+def read_input(
+    options: argparse.Namespace,
+) -> tuple[tuple[LabelledTicket, ...], Taxonomy | None, tuple[Ticket, ...], RunSettings]:
+    """Train rows and taxonomy (none with --weights), tickets (none: ask for them), and the settings of the run.
 
     Raises:
         InputProblems: with all that is wrong.
     """
     columns, problems = parse_columns(options.columns)
     problems += encoder_problems(options.encoder or AUTO)
-    rows, found = read_train(options.train, columns=columns) if options.train else ((), [])
+    rows: tuple[LabelledTicket, ...] = ()
+    taxonomy, found = None, list[str]()
+    if options.train:
+        rows, taxonomy, found = read_train_and_taxonomy(options.train, options.taxonomy, columns=columns)
+    elif options.taxonomy:
+        problems.append(f"--taxonomy {options.taxonomy}: found --weights, whose run has its own; expected --train")
     problems += found
     settings, found = load_settings(options.weights) if options.weights else (RunSettings(), [])
     problems += found
@@ -127,14 +139,12 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
         problems.append(f"--map {options.map}: found no .png or .svg, expected one of them")
     if problems:
         raise InputProblems(problems)
-    return rows, tickets, settings
+    return rows, taxonomy, tickets, settings
 
 
-def classifier_of(
-    weights: Path | None, rows: Sequence[LabelledTicket], encoder: SentenceEncoder, *, seed: int
-) -> IntentClassifier:
-    """The classifier as a run fits it; the vectors and the FAISS index of a finished run are read from its folder."""
-    train_set, index = load_train_set(weights, encoder.name) if weights else (embed_train_set(rows, encoder), None)
+def classifier_of_run(weights: Path, encoder: SentenceEncoder, *, seed: int) -> IntentClassifier:
+    """The classifier of a finished run, from the vectors and the FAISS index in its folder."""
+    train_set, index = load_train_set(weights, encoder.name)
     return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed, ticket_index=index)
 
 
@@ -152,7 +162,10 @@ def typed_tickets() -> Iterator[tuple[Ticket, ...]]:
 
 def show(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace) -> None:
     """One ticket, for a reader or a script."""
-    prompt = reply_prompt_text(found.ticket.text, found.exemplars, intent=found.intent) if options.prompt else None
+    prompt = None
+    if options.prompt:
+        texts = classifier.train_set.descriptions
+        prompt = reply_prompt_text(found.ticket.text, found.exemplars, intent=found.intent, descriptions=texts)
     if options.json:
         words = {"prompt": {"system": prompt.system, "user": prompt.user, "assistant": prompt.assistant}} if prompt else {}
         print(json.dumps(retrieval_record(found) | words, ensure_ascii=False))

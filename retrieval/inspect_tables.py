@@ -29,6 +29,8 @@ def print_retrieval(found: Retrieval, weights: ScorerWeights, prompt: PromptText
     note = f"; below {found.in_scope_threshold:.2f}: probably out of scope" if found.out_of_scope else ""
     scores = f"confidence {found.confidence:.2f}, in-scope score {found.in_scope_score:.2f}{note}"
     console.print(Text(printable(f"intent {found.intent}, {scores}")))
+    if not found.intent_has_rows:
+        console.print(Text("no train row has this intent: every stored reply is about another one"))
     console.print(_neighbours(found))
     console.print(_intents(found, weights))
     console.print(_exemplars(found))

@@ -1,14 +1,16 @@
 """The paths of a run, checked before a model is loaded: a run must not fail at its last step, nor overwrite its input."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from retrieval.run_files import RUN_FILES, foreign_files
 
 
-def path_problems(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
+def path_problems(*, train: Path, val: Path, weights: Path, output: Path, taxonomy: Path | None = None) -> list[str]:
     """What is wrong with the paths of a run, a sentence each."""
-    for option, path in (("--train", train), ("--val", val), ("--weights", weights), ("--output", output)):
+    read = {"--train": train, "--val": val} | ({"--taxonomy": taxonomy} if taxonomy else {})
+    for option, path in {**read, "--weights": weights, "--output": output}.items():
         try:
             str(path).encode()
             path.resolve().exists()
@@ -19,7 +21,7 @@ def path_problems(*, train: Path, val: Path, weights: Path, output: Path) -> lis
     return [
         *_folder_problems(weights),
         *_output_problems(output, weights),
-        *_overlaps(train=train, val=val, weights=weights, output=output),
+        *_overlaps(read, weights=weights, output=output),
     ]
 
 
@@ -51,10 +53,10 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
     return []
 
 
-def _overlaps(*, train: Path, val: Path, weights: Path, output: Path) -> list[str]:
+def _overlaps(read: Mapping[str, Path], *, weights: Path, output: Path) -> list[str]:
     own = {(weights / name).resolve() for name in RUN_FILES}
     found = []
-    for option, path in (("--train", train), ("--val", val)):
+    for option, path in read.items():
         if path.resolve() == output.resolve():
             found.append(f"--output {output}: found the file of {option}, expected another file")
         if path.resolve() in own:

@@ -1,6 +1,7 @@
 """The files of a run in its weights folder: what they are called, whose they are, and how they get there.
 
     train_rows.jsonl, train_vectors.safetensors, tickets.faiss   the train set and its index (`train_set_files`)
+    intents.json                                                 the taxonomy, if one was given, in its own form
     predictions.jsonl                                            why each ticket was answered as it was
     run.json                                                     the record; lists every file of the run with its SHA-256
     adapter_model.safetensors, adapter_config.json, tokenizer    the adapter, if there is one
@@ -23,7 +24,7 @@ from retrieval.files import sha256, write_json
 
 PROGRAM = "thirty-tickets"
 RECORD, ROWS, VECTORS, INDEX = "run.json", "train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"
-PREDICTIONS = "predictions.jsonl"
+PREDICTIONS, INTENTS = "predictions.jsonl", "intents.json"
 # What PEFT and tokenizers write; a tokenizer's file of another name is not kept, for `tokenizer.json` holds all of it.
 ADAPTER_FILES = (
     *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
@@ -31,7 +32,7 @@ ADAPTER_FILES = (
 )
 CARD, IGNORE = "README.md", ".gitignore"
 YIELDING = (CARD, IGNORE)  # where somebody else has such a file, it stays, and the run goes on without its own
-PRIVATE_FILES = (ROWS, VECTORS, INDEX, PREDICTIONS, RECORD)  # tickets, replies, paths of this machine
+PRIVATE_FILES = (ROWS, VECTORS, INDEX, INTENTS, PREDICTIONS, RECORD)  # tickets, replies, paths of this machine
 RUN_FILES = (*ADAPTER_FILES, *PRIVATE_FILES, *YIELDING)
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "rank-bm25", "numpy"),

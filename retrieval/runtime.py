@@ -55,7 +55,6 @@ def _silence(*, verbose: bool) -> None:
     warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {message}\n"
     if logging.lastResort:  # what prints for loggers without a handler
         logging.lastResort.setLevel(logging.WARNING if verbose else logging.ERROR)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # on a CPU it misses kernels that only GPUs need
 
 
 @contextmanager
