@@ -21,6 +21,7 @@ from retrieval.command_line import Settings, parse, training_only_problems
 from retrieval.console import Clock, Verbosity, display, expect, print_summary, say_more
 from retrieval.defaults_file import name_the_file
 from retrieval.errors import ModelUnavailable, memory_sentence
+from retrieval.masking import masking_warnings
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
 from retrieval.runtime import PROCESS_INDEX, WorkerLost, check_address_space, configure
@@ -103,7 +104,7 @@ def train_and_answer(settings: Settings, *, verbose: bool) -> None:
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        warnings = warnings_of(settings, encoder, support, tickets, predictions)
+        warnings = [*warnings_of(settings, encoder, support, tickets, predictions), *masking_warnings(rows)]
     record = record_of(
         settings,
         encoder,
