@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from finetune import reply_writer
 from finetune.generate import Generation, Generations
-from finetune.grounding import PROMPT_FORM, findings
+from finetune.grounding import findings
 from finetune.prompt import prompt_writer
 from retrieval.facts import facts, quantities
 from retrieval.intent_classifier import fit_classifier
+from retrieval.prompt_text import FORM
 from retrieval.retrieve import retrieve
 from retrieval.tickets import Ticket
 from tests.fakes import ROWS, HashEncoder, base, train_set
@@ -44,7 +45,7 @@ OBEYING = (
 
 @given(SEEN.flatmap(lambda text: TEXT.map(lambda more: f"{text} {more}")), ANY)
 def test_a_stored_reply_that_is_copied_passes_unless_it_has_the_form_of_the_prompt(reply: str, ticket: str) -> None:
-    assert (findings(reply, [reply], ticket) == ()) is not bool(PROMPT_FORM.search(reply))
+    assert (findings(reply, [reply], ticket) == ()) is not bool(FORM.search(reply))
 
 
 @given(TEXT, TEXT, st.integers(10**5, 10**6))
