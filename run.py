@@ -6,8 +6,8 @@
 Reads, embeds and indexes, fine-tunes, answers, writes: this file calls the stages in their order, every decision is made in the
 modules it calls. Heavy imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
-Exit status: 0 done; 1 a model that was named cannot be loaded, or a file cannot be written; 2 something is wrong with the
-input, all of it reported at once; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 a model that was named cannot be loaded, a file cannot be written, or memory ran out; 2 something is
+wrong with the input, all of it reported at once; 130 stopped by Ctrl-C.
 """
 
 import sys
@@ -20,11 +20,13 @@ from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse, training_only_problems
 from retrieval.console import Clock, Verbosity, display, expect, print_summary, say_more
 from retrieval.defaults_file import name_the_file
-from retrieval.errors import ModelUnavailable
+from retrieval.errors import ModelUnavailable, memory_sentence
+from retrieval.masking import masking_warnings
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
-from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
+from retrieval.runtime import PROCESS_INDEX, WorkerLost, check_address_space, configure
+from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
@@ -41,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the one place where errors become sentences."""
     settings, verbosity = parse(arguments)
     try:
+        check_address_space()
         with display(verbosity=verbosity):
             run(settings, verbose=verbosity == Verbosity.VERBOSE)
     except InputProblems as error:
@@ -49,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(1, f"error: {error}")
     except OSError as error:
         return _failed(1, f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+    except MemoryError as error:
+        return _failed(1, f"error: {memory_sentence(error)}")
     except KeyboardInterrupt:
         return _failed(130, "stopped")
     return 0
@@ -85,12 +90,12 @@ def train_and_answer(settings: Settings, *, verbose: bool) -> None:
 
     clock = Clock()
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
-        rows, tickets = read_input(settings)
+        rows, tickets, taxonomy = read_input(settings)
     expect(plan_of(len(rows), len(tickets), model=settings.base_model != "none"))
     with clock.stage("start", f"{len(rows)} train rows, {len(tickets)} tickets; start the libraries, load the encoder"):
         threads, encoder = start(settings, verbose=verbose)
     with clock.stage("index", "embed and index the train rows, fit the intent classifier"):
-        classifier, names_gate = fit_classifier_on(rows, encoder, seed=settings.seed)
+        classifier, label_gates = fit_classifier_on(rows, encoder, taxonomy, seed=settings.seed)
     model = fine_tune(settings, classifier, encoder, clock)
     remote = try_remote(settings, classifier, encoder, tickets, clock)
     training = training_record(model, classifier, clock)
@@ -99,8 +104,17 @@ def train_and_answer(settings: Settings, *, verbose: bool) -> None:
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        warnings = warnings_of(settings, encoder, support, tickets)
-    record = record_of(settings, encoder, support, names_gate=names_gate, threads=threads, training=training, warnings=warnings)
+        warnings = [*warnings_of(settings, encoder, support, tickets, predictions), *masking_warnings(rows)]
+    record = record_of(
+        settings,
+        encoder,
+        support,
+        label_gates=label_gates,
+        taxonomy=taxonomy,
+        threads=threads,
+        training=training,
+        warnings=warnings,
+    )
     write_run(settings, record, support, predictions, clock)
     print_summary(predictions, facts=facts(settings, record, support), warnings=warnings)
 
@@ -127,8 +141,8 @@ def answer_again(settings: Settings, *, verbose: bool) -> None:
     print_summary(predictions, facts=facts(settings, support.record, support), warnings=warnings)
 
 
-def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...]]:
-    """Reads both files, checks all settings, makes the weights folder.
+def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], Taxonomy | None]:
+    """Reads the files, checks all settings, makes the weights folder.
 
     Raises:
         InputProblems: with all that is wrong.
@@ -138,10 +152,10 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     if settings.train is None:
         raise ValueError("found no train rows, expected a file")
     columns, column_problems = parse_columns(settings.columns)
-    rows, train_problems = read_train(settings.train, columns=columns)
+    rows, taxonomy, train_problems = read_train_and_taxonomy(settings.train, settings.taxonomy, columns=columns)
     tickets, val_problems = read_val(settings.val, columns=columns)
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
-    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths)]
+    problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths, taxonomy=settings.taxonomy)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
     if settings.remote_model != "none":
         from finetune.remote.endpoint import remote_problems
@@ -153,7 +167,7 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
         settings.weights.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputProblems([f"--weights {settings.weights}: cannot be made ({error.strerror})"]) from error
-    return rows, tickets
+    return rows, tickets, taxonomy
 
 
 def read_tickets(settings: Settings) -> tuple[Ticket, ...]:
@@ -187,15 +201,15 @@ def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]"
     return threads, encoder
 
 
-def fit_classifier_on(rows: Sequence[LabelledTicket], encoder: "Encoder", *, seed: int) -> "tuple[IntentClassifier, Gate]":
-    """Embeds the train rows, tests the label names, fits the classifier."""
+def fit_classifier_on(
+    rows: Sequence[LabelledTicket], encoder: "Encoder", taxonomy: Taxonomy | None, *, seed: int
+) -> "tuple[IntentClassifier, tuple[Gate, ...]]":
+    """Embeds the train rows, tests the label names and descriptions, fits the classifier."""
     from retrieval.intent_classifier import fit_classifier
-    from retrieval.label_names import label_names_gate
-    from retrieval.train_set import embed_train_set
+    from retrieval.label_names import embed_and_test_labels
 
-    train_set = embed_train_set(rows, encoder)
-    names_gate = label_names_gate(train_set, seed=seed)
-    return fit_classifier(train_set, with_names=names_gate.passed), names_gate
+    train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=seed)
+    return fit_classifier(train_set, with_names=gates[-1].passed), gates
 
 
 def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", clock: Clock) -> "LanguageModel | None":

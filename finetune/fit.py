@@ -174,7 +174,8 @@ def make_setup(
     """What all training on these rows has in common."""
     every_row = len(rows) == len(classifier.train_set.rows)
     trained = classifier if every_row else refit(classifier, classifier.train_set.subset(rows))
-    log_p, writer = out_of_fold_log_probabilities(trained), prompt_writer(base.tokenizer, base.max_length)
+    log_p = out_of_fold_log_probabilities(trained)
+    writer = prompt_writer(base.tokenizer, base.max_length, descriptions=trained.train_set.descriptions)
     return Setup(
         classifier=trained,
         log_p=log_p,
@@ -259,7 +260,7 @@ def _judged(
     warnings: list[str],
 ) -> FineTuned:
     scale, scale_record, untested = _choose_scale(setup, model, run, deadline)
-    evidence, untested = NO_EVIDENCE, untested or not_worth_testing(setup, scale)
+    evidence, untested = NO_EVIDENCE, untested or not_worth_testing(setup)
     if not untested:
         plans = memory_plans(setup.base.model.device)
         later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
@@ -291,12 +292,10 @@ def _judged(
     )
 
 
-def not_worth_testing(setup: Setup, scale: float) -> str:
-    """Why replies are not measured, a clause: the result could not matter, or it would take longer than all else."""
+def not_worth_testing(setup: Setup) -> str:
+    """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
     if setup.base.large and setup.base.model.device.type == "cpu":
         return "a large base on a CPU would need two more adapters and a reply to every row"
-    if not (scale or setup.base.large):
-        return "the adapter's scale is 0, and bare bases of this size wrote hardly a reply that passed the check on public sets"
     rows = np.arange(len(setup.classifier.train_set.rows))
     judged = len(rows_with_siblings(setup.classifier.train_set, rows))
     return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"

@@ -1,8 +1,10 @@
 """Does a learned part of the language model earn its place? From evidence to decision.
 
-The reply gate decides by the mean of the paired gain over the simpler part: on public sets a stricter standard kept out replies
-that were better (EXPERIMENTS.md, section 10). The LM scores helped on public sets, with a fixed weight, so the 90 % bootstrap
-quantile may only forbid them. The forgetting check decides by a mean, too. What was not tested is not used, whatever the base.
+The reply gate wants the 10 % bootstrap quantile of the paired gain over the copied reply above 0. A looser standard would be
+better on public sets, but a train row is judged with its own reply hidden, which makes copies look worse than they are for a
+new ticket, and a wrong sentence costs more than a stiff one (EXPERIMENTS.md, section 10). The LM scores helped on public sets,
+with a fixed weight, so the 90 % quantile may only forbid them. The forgetting check decides by a mean. What was not tested is
+not used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,9 +20,7 @@ from retrieval.lm_fusion import Floats, fuse
 
 MIN_REPLIES = 10  # checked out-of-fold replies that the reply gate needs
 MIN_FIRST_FOLD = 5  # of them in the first fold; with fewer the second is not measured
-MIN_FIRST_GAIN = -0.02  # their mean gain in reply quality; with less the second is not measured
-REPLY_MARGIN = 0.0  # of reply quality: a generated reply must be better than a copy, whose every word someone wrote
-REPLY_STANDARD = f"generate if the mean paired gain is above {REPLY_MARGIN:g} on at least {MIN_REPLIES} replies"
+REPLY_STANDARD = f"generate if the 10 % bootstrap quantile of the paired gain on at least {MIN_REPLIES} replies is above 0"
 REPLY_STATISTIC = "mean gain in reply quality (half cosine to the ideal reply, half F1 of facts), generated minus copied"
 SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
 MAX_LOSS_INCREASE = 0.05  # nats per token on general text
@@ -54,9 +54,9 @@ def reply_gate(gains: Sequence[float], *, failure: str = "", seed: int) -> Gate:
     if len(gains) < MIN_REPLIES:
         return reply_gate_untested(f"{len(gains)} out-of-fold replies passed the check, {MIN_REPLIES} needed", gains)
     mean, (low, high) = float(np.mean(gains)), bootstrap_interval(gains, level=LEVEL, seed=seed)
-    passed = mean > REPLY_MARGIN
+    passed = low > 0
     decision = "generate" if passed else "copy"
-    reason = f"mean gain {mean:+.3f}, above {REPLY_MARGIN:g} needed; {LEVEL:.0%} interval {low:+.3f} to {high:+.3f}"
+    reason = f"mean gain {mean:+.3f}, {LEVEL:.0%} interval {low:+.3f} to {high:+.3f}; its lower end above 0 needed"
     return Gate("replies", passed, decision, REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), (low, high), reason)
 
 
@@ -70,8 +70,7 @@ def reply_gate_untested(reason: str, gains: Sequence[float] = ()) -> Gate:
 def first_fold_failure(gains: Sequence[float], written: int) -> str:
     """Why the second fold need not be measured, a clause; empty if it must be.
 
-    Stopping for futility alone: it can only turn "generate" into "copy". A mean of a dozen replies is noisy, so one a little
-    below 0 may still become a gain.
+    Stopping for futility alone: it can only turn "generate" into "copy".
 
     Args:
         gains: of the replies of the first fold that passed the check.
@@ -80,7 +79,7 @@ def first_fold_failure(gains: Sequence[float], written: int) -> str:
     if len(gains) < MIN_FIRST_FOLD:
         return f"{len(gains)} of {written} out-of-fold replies passed the check in the first fold, {MIN_FIRST_FOLD} needed"
     mean = float(np.mean(gains))
-    return f"mean gain {mean:+.3f} in the first fold, {MIN_FIRST_GAIN} needed" if mean < MIN_FIRST_GAIN else ""
+    return f"mean gain {mean:+.3f} in the first fold, above 0 needed" if mean <= 0 else ""
 
 
 def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:

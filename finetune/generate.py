@@ -8,6 +8,9 @@ that this would be nearly every row; there a reply may differ from that of the s
 Padding is on the left and masked by position: the padding token may be the end token. Generation runs through the adapter,
 never through merged weights, which would answer differently (peft#1388).
 
+A base of few parameters rarely ends its turn: it goes on with the form of the prompt, as if it wrote the next stored reply.
+What it wrote before that is its reply, and writing stops there, as with the stop sequences of few-shot prompting.
+
 Where memory runs out the batch is cut in two, and so are all after it; a single prompt that is too large is left out. The
 deadline ends a batch in the middle; half replies are thrown away.
 """
@@ -24,6 +27,7 @@ from finetune.base_model import BaseModel
 from finetune.memory import is_out_of_memory, release
 from finetune.prompt import Prompt
 from retrieval.console import bar
+from retrieval.prompt_text import FORM, FORM_LINES
 
 BATCH = 16  # a step of 16 rows reads the weights once, as a step of one row does
 NEAR_TIE = 1e-3  # between the logits of two tokens; the 135M's move by 2e-5 with the batch in fp32, by .5 in bf16
@@ -36,7 +40,7 @@ class Generation:
     text: str  # the reply, stripped
     tokens: int  # prompt and reply tokens
     seconds: float  # its share of the batch's time
-    ended: bool  # False if it was cut at the length limit
+    ended: bool  # by the token that ends a turn, or by the prompt's form; False if it was cut at the length limit
     near_tie: bool = False  # whether float noise could have made it another reply
 
 
@@ -124,6 +128,7 @@ def _settings(base: BaseModel, end_id: int, max_new_tokens: int, deadline: float
         max_time=None if deadline == math.inf else max(deadline - time.monotonic(), 0.01),
         eos_token_id=sorted(ends),
         pad_token_id=end_id if pad is None else pad,
+        stop_strings=list(FORM_LINES),
     )
 
 
@@ -140,12 +145,14 @@ def _generate_batch(
             input_ids=torch.tensor(padded, device=device),  # (b, width)
             attention_mask=torch.tensor(mask, device=device),
             generation_config=settings,
+            tokenizer=base.tokenizer,  # for the stop strings
             logits_processor=LogitsProcessorList([margins]),
         )
     seconds = (time.monotonic() - began) / len(batch)
+    ends = [*settings.eos_token_id, settings.pad_token_id]  # a row that stopped before the others is padded
     near = margins.near_ties() if base.precision == "fp32" else [False] * len(batch)
     return {
-        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, settings.eos_token_id, near_tie=near_tie)
+        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, ends, near_tie=near_tie)
         for prompt, row, near_tie in zip(batch, ids.tolist(), near, strict=True)
     }
 
@@ -177,4 +184,6 @@ def _reply(
     length = next((i for i, token in enumerate(written) if token in ends), None)
     kept = written if length is None else written[:length]
     text = base.tokenizer.decode(kept, skip_special_tokens=True).strip()
-    return Generation(text, prompt_tokens + len(kept), seconds, ended=length is not None, near_tie=near_tie)
+    form = next((match.start() for match in FORM.finditer(text) if match.start()), None)
+    ended = length is not None or form is not None
+    return Generation(text[:form].strip(), prompt_tokens + len(kept), seconds, ended=ended, near_tie=near_tie)

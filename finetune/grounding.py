@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from retrieval.facts import Fact, facts, names, plain, values
+from retrieval.prompt_text import FORM
 
-PROMPT_FORM = re.compile(r"^\s*(?:intent|reply|ticket|stored replies):", re.IGNORECASE | re.MULTILINE)
 NGRAM = 4  # words
 CONTENT_WORD = 4  # letters that a word has at least which says what a text is about
 
@@ -31,7 +31,7 @@ def findings(reply: str, stored: Sequence[str], ticket: str, *, ended: bool = Tr
     if not reply.strip():
         return ("it is empty",)
     found = [] if ended else ["it never ended"]
-    if PROMPT_FORM.search(reply):
+    if FORM.search(reply):
         found.append("it spells out the prompt's form")
     if _echoes(reply, stored, ticket):
         found.append("it says the ticket back")

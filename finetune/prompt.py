@@ -8,14 +8,14 @@ the completion.
 A ticket is text and stays text: `<|im_end|>` written by a customer is tokenised as those ten characters.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from retrieval.prompt_text import PromptText, reply_prompt_text
+from retrieval.prompt_text import NO_DESCRIPTIONS, PromptText, reply_prompt_text
 from retrieval.tickets import LabelledTicket
 
 # For a base without a chat template: its turns are paragraphs.
@@ -55,6 +55,7 @@ class PromptWriter:
     max_length: int  # tokens that prompt and completion may take together
     end_id: int  # the token that ends an assistant's turn
     controls: dict[int, str]  # the added tokens that are not white space, by id; none of them may come from user text
+    descriptions: Mapping[str, str] = field(default_factory=dict)  # what intents are about, by name
 
     def prompt(
         self, row_id: str, ticket: str, exemplars: Sequence[LabelledTicket], *, intent: str, max_new_tokens: int
@@ -73,7 +74,7 @@ class PromptWriter:
         """
 
         def build(words: str, shown: Sequence[LabelledTicket]) -> PromptText:
-            return reply_prompt_text(words, shown, intent=intent)
+            return reply_prompt_text(words, shown, intent=intent, descriptions=self.descriptions)
 
         return self._fitted(row_id, ticket, exemplars, build, max_new_tokens)
 
@@ -173,11 +174,13 @@ class PromptWriter:
         return text
 
 
-def prompt_writer(tokenizer: PreTrainedTokenizerBase, max_length: int) -> PromptWriter:
+def prompt_writer(
+    tokenizer: PreTrainedTokenizerBase, max_length: int, *, descriptions: Mapping[str, str] = NO_DESCRIPTIONS
+) -> PromptWriter:
     """A writer for this tokenizer: finds its control tokens and the one that ends a turn."""
     added = sorted(tokenizer.added_tokens_decoder.items())
     controls = {number: token.content for number, token in added if token.content.strip(" \n\t▁")}
-    return PromptWriter(tokenizer, max_length, _end_of_turn(tokenizer, controls), controls)
+    return PromptWriter(tokenizer, max_length, _end_of_turn(tokenizer, controls), controls, descriptions)
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase, controls: dict[int, str]) -> int:

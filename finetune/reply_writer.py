@@ -57,7 +57,7 @@ def write_replies(
     label: str = "write replies",
     processes: Processes = SINGLE_PROCESS,
 ) -> WrittenReplies:
-    """Generates, checks, and replaces what fails; where length, time or memory do not allow it, copies.
+    """Generates, checks, replaces what fails; where length, time or memory do not allow it, or no row has the intent, copies.
 
     Args:
         retrievals: ids of the tickets unique.
@@ -86,6 +86,8 @@ def write_replies(
 
 def _prompt(found: Retrieval, writer: PromptWriter, max_new_tokens: int, exemplars: int) -> Prompt | None:
     ticket, shown = found.ticket, found.exemplars[:exemplars]
+    if not found.intent_has_rows:  # no evidence is about such tickets, and what is untested is copied
+        return None
     try:
         return writer.prompt(ticket.id, ticket.text, shown, intent=found.intent, max_new_tokens=max_new_tokens)
     except NoPrompt:

@@ -9,6 +9,7 @@ from finetune.support_model import SupportModel
 from retrieval.command_line import Settings
 from retrieval.console import Clock, elapsed
 from retrieval.run_files import kept_files, versions
+from retrieval.taxonomy import Taxonomy, rowless_warnings, taxonomy_record
 from retrieval.tickets import Ticket, input_warnings
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from retrieval.encoder import SentenceEncoder
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
+    from retrieval.prediction import Prediction
 
 Record = dict[str, Any]  # what run.json holds
 
@@ -25,7 +27,8 @@ def record_of(
     encoder: "SentenceEncoder",
     support: SupportModel,
     *,
-    names_gate: "Gate",
+    label_gates: Sequence["Gate"],
+    taxonomy: Taxonomy | None,
     threads: int,
     training: Record,
     warnings: Sequence[str],
@@ -34,7 +37,7 @@ def record_of(
     from retrieval.encoder import encoder_record
 
     model, remote = support.language_model, support.remote
-    gates = (names_gate, *(model.gates if model else ()), *(remote.gates if remote else ()))
+    gates = (*label_gates, *(model.gates if model else ()), *(remote.gates if remote else ()))
     return {
         **settings.record(),
         # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
@@ -44,6 +47,7 @@ def record_of(
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
         **(remote.record() if remote else {}),
         "training": training,
+        **({"taxonomy": taxonomy_record(taxonomy, support.classifier.train_set.rowless_intents)} if taxonomy else {}),
         "gates": [asdict(gate) for gate in gates],
         "warnings": list(warnings),
         "versions": versions(),
@@ -64,12 +68,20 @@ def training_record(model: "LanguageModel | None", classifier: "IntentClassifier
     return figures | {"wall_clock_s": round(elapsed(), 3), "loss": kind}
 
 
-def warnings_of(settings: Settings, encoder: "SentenceEncoder", support: SupportModel, tickets: Sequence[Ticket]) -> list[str]:
+def warnings_of(
+    settings: Settings,
+    encoder: "SentenceEncoder",
+    support: SupportModel,
+    tickets: Sequence[Ticket],
+    predictions: "Sequence[Prediction]",
+) -> list[str]:
     """All that a user should know about a run, a sentence each."""
     from retrieval.train_set import near_duplicates
 
     model, remote, train_set = support.language_model, support.remote, support.classifier.train_set
     about_input = [*input_warnings(train_set.rows, tickets), *near_duplicates(train_set)]
+    predicted = {one.retrieval.ticket.id: one.retrieval.intent for one in predictions if not one.retrieval.intent_has_rows}
+    about_input += rowless_warnings(train_set.rowless_intents, predicted, names_used=support.classifier.with_names)
     warnings = [*encoder.warnings, *about_input, *(model.warnings if model else ()), *support.limits()]
     warnings += kept_warnings(settings.weights, model)
     return [*warnings, *(remote.warnings if remote else ())]
@@ -85,9 +97,11 @@ def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
 def facts(settings: Settings, record: Record, support: SupportModel) -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = support.classifier.train_set, record["training"]
+    without = train_set.rowless_intents
+    rowless = f", {without} of them without a row" if without else ""
     losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
     return [
-        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents"),
+        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents{rowless}"),
         ("base", record["base"]["name"]),
         ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
         *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),

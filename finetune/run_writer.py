@@ -47,7 +47,7 @@ def save_parts(support: SupportModel, record: Record, folder: Path) -> None:
 
         model.save(folder)
         train_set = classifier.train_set
-        save_model_card(folder, record, rows=len(train_set.rows), intents=len(train_set.intents))
+        save_model_card(folder, record, rows=len(train_set.rows), intents=len(train_set.intents) - train_set.rowless_intents)
 
 
 def write_result(output: Path, record: Record, predictions: "Sequence[Prediction]") -> None:

@@ -7,11 +7,11 @@ all else follows from the train set by sums.
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from sklearn.linear_model import LogisticRegression
 
 from retrieval.errors import load_or_explain
-from retrieval.files import use_default_permissions
+from retrieval.files import write_bytes
 from retrieval.intent_classifier import Fitted, IntentClassifier, fit_classifier
 from retrieval.run_files import CLASSIFIER
 from retrieval.train_set_files import load_train_set
@@ -26,8 +26,7 @@ def save_classifier(classifier: IntentClassifier, folder: Path) -> None:
     tensors = {THRESHOLD: np.array([classifier.in_scope_threshold]), WITH_NAMES: np.array([int(classifier.with_names)])}
     if regression is not None:
         tensors |= {COEFFICIENTS: regression.coef_, INTERCEPTS: regression.intercept_, CLASSES: regression.classes_}
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, folder / CLASSIFIER)
-    use_default_permissions(folder / CLASSIFIER)
+    write_bytes(folder / CLASSIFIER, save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
 
 
 def load_classifier(folder: Path, encoder: str) -> IntentClassifier:

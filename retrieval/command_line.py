@@ -16,7 +16,7 @@ from retrieval.run_files import PROGRAM
 
 DEFAULTS = Path(__file__).parents[1] / FILE  # beside run.py
 MAX_SECONDS = 1e8  # three years
-TRAINING_ONLY = ("base_model", "encoder", "seed", "remote_model", "remote_budget_usd")  # a finished run has its own
+TRAINING_ONLY = ("taxonomy", "base_model", "encoder", "seed", "remote_model", "remote_budget_usd")  # a finished run has its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Settings:
     seed: int
     time_budget_s: float
     columns: str = ""
+    taxonomy: Path | None = None
     remote_model: str = "none"
     remote_budget_usd: float = 1.0
     origins: Mapping[str, str] = field(default_factory=dict, kw_only=True, compare=False)  # flag, defaults.toml or built in
@@ -59,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
     add("--train", type=Path, metavar="FILE", help=f"{train_help}; {without}")
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
     add_columns_option(found)
+    taxonomy_help = "JSON, intent -> description, synonyms: all intents, which can then be predicted without a train row"
+    add("--taxonomy", type=Path, metavar="FILE", help=taxonomy_help)
     weights_help = "folder for adapter, index and records; made if missing; a run in it is replaced by --train when all of the "
     weights_help += "new one is there, files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)

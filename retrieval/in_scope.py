@@ -28,7 +28,8 @@ def class_vectors(train_set: TrainSet, *, with_names: bool) -> Vectors:
 def in_scope_threshold(train_set: TrainSet, *, with_names: bool) -> float:
     """The in-scope score below which a ticket is probably out of scope."""
     if train_set.encoder in known_names("encoder") or not train_set.rows:
-        return fitted_threshold(len(train_set.intents))
+        # An intent with neither row nor name has no vector that a ticket could be near.
+        return fitted_threshold(len(train_set.intents) if with_names else int(np.count_nonzero(train_set.row_counts)))
     return float(np.quantile(leave_one_out_scores(train_set, with_names=with_names), LOW_QUANTILE))
 
 

@@ -20,18 +20,18 @@ from retrieval.classifier_files import load_classifier
 from retrieval.columns import add_columns_option, parse_columns
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
-from retrieval.errors import ModelUnavailable
+from retrieval.errors import ModelUnavailable, memory_sentence
 from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
-from retrieval.label_names import label_names_gate
+from retrieval.label_names import embed_and_test_labels
 from retrieval.map import MapPoint, NoPlots, draw_map
 from retrieval.prediction import retrieval_record
 from retrieval.prompt_text import reply_prompt_text
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure
 from retrieval.saved_run import SavedRun, find_run, load_encoder_of, reading
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_train, read_val
-from retrieval.train_set import embed_train_set
+from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     tickets.add_argument("--ticket", metavar="TEXT", help="one ticket (without it and --val: asks for tickets)")
     tickets.add_argument("--val", type=Path, metavar="FILE", help="tickets, as for run.py")
     add_columns_option(found)
+    found.add_argument("--taxonomy", type=Path, metavar="FILE", help="as for run.py; with --weights the run's own is used")
     found.add_argument("--id", metavar="ID", help="only this row of --val")
     found.add_argument("--prompt", action="store_true", help="show the words of the prompt too")
     found.add_argument("--json", action="store_true", help="one JSON object per ticket on stdout")
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"error: {memory_sentence(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -79,7 +83,7 @@ def inspect(options: argparse.Namespace) -> None:
         ModelUnavailable: the encoder, or a file of the run, cannot be loaded.
         NoPlots: --map without matplotlib.
     """
-    rows, tickets, run = read_input(options)
+    rows, taxonomy, tickets, run = read_input(options)
     configure()
     encoder = load_encoder_of(run, options.encoder) if run else load_encoder(options.encoder or AUTO)
     for warning in encoder.warnings:
@@ -87,7 +91,7 @@ def inspect(options: argparse.Namespace) -> None:
     if run and run.lm_weight:
         where = f"{options.weights}/predictions.jsonl has what the run decided"
         print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
-    classifier = classifier_of(run, rows, encoder)
+    classifier = classifier_of(run, rows, taxonomy, encoder)
     shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed_tickets():
         vectors = encoder.encode([ticket.text for ticket in batch])
@@ -99,15 +103,22 @@ def inspect(options: argparse.Namespace) -> None:
         save_map(classifier, shown, encoder, options.map)
 
 
-def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], SavedRun | None]:
-    """Train rows (none with --weights), tickets (none: ask for them), and the finished run (none with --train).
+def read_input(
+    options: argparse.Namespace,
+) -> tuple[tuple[LabelledTicket, ...], Taxonomy | None, tuple[Ticket, ...], SavedRun | None]:
+    """Train rows and taxonomy (none with --weights), tickets (none: ask for them), and the finished run (none with --train).
 
     Raises:
         InputProblems: with all that is wrong.
     """
     columns, problems = parse_columns(options.columns)
     problems += encoder_problems(options.encoder or AUTO)
-    rows, found = read_train(options.train, columns=columns) if options.train else ((), [])
+    rows: tuple[LabelledTicket, ...] = ()
+    taxonomy, found = None, list[str]()
+    if options.train:
+        rows, taxonomy, found = read_train_and_taxonomy(options.train, options.taxonomy, columns=columns)
+    elif options.taxonomy:
+        problems.append(f"--taxonomy {options.taxonomy}: found --weights, whose run has its own; expected --train")
     problems += found
     run, found = find_run(options.weights) if options.weights else (None, [])
     problems += found
@@ -125,16 +136,18 @@ def read_input(options: argparse.Namespace) -> tuple[tuple[LabelledTicket, ...],
         problems.append(f"--map {options.map}: found no .png or .svg, expected one of them")
     if problems:
         raise InputProblems(problems)
-    return rows, tickets, run
+    return rows, taxonomy, tickets, run
 
 
-def classifier_of(run: SavedRun | None, rows: Sequence[LabelledTicket], encoder: SentenceEncoder) -> IntentClassifier:
+def classifier_of(
+    run: SavedRun | None, rows: Sequence[LabelledTicket], taxonomy: Taxonomy | None, encoder: SentenceEncoder
+) -> IntentClassifier:
     """The classifier of a finished run, or one that is fitted as a run fits it."""
     if run:
         with reading(run.folder):
             return load_classifier(run.folder, encoder.name)
-    train_set = embed_train_set(rows, encoder)
-    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=0).passed)
+    train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=0)
+    return fit_classifier(train_set, with_names=gates[-1].passed)
 
 
 def typed_tickets() -> Iterator[tuple[Ticket, ...]]:
@@ -151,7 +164,10 @@ def typed_tickets() -> Iterator[tuple[Ticket, ...]]:
 
 def show(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace) -> None:
     """One ticket, for a reader or a script."""
-    prompt = reply_prompt_text(found.ticket.text, found.exemplars, intent=found.intent) if options.prompt else None
+    prompt = None
+    if options.prompt:
+        texts = classifier.train_set.descriptions
+        prompt = reply_prompt_text(found.ticket.text, found.exemplars, intent=found.intent, descriptions=texts)
     if options.json:
         words = {"prompt": {"system": prompt.system, "user": prompt.user, "assistant": prompt.assistant}} if prompt else {}
         print(json.dumps(retrieval_record(found) | words, ensure_ascii=False))

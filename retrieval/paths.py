@@ -1,16 +1,17 @@
 """The paths of a run, checked before a model is loaded: a run must not fail at its last step, nor overwrite its input."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from retrieval.run_files import RUN_FILES, foreign_files
 
 
-def path_problems(*, train: Path | None, val: Path, weights: Path, output: Path) -> list[str]:
+def path_problems(*, train: Path | None, val: Path, weights: Path, output: Path, taxonomy: Path | None = None) -> list[str]:
     """What is wrong with the paths of a run, a sentence each; without train rows the weights folder is only read."""
-    inputs = [("--val", val)] if train is None else [("--train", train), ("--val", val)]
-    for option, path in (*inputs, ("--weights", weights), ("--output", output)):
+    named = {"--train": train, "--val": val, "--taxonomy": taxonomy}
+    inputs = {option: path for option, path in named.items() if path}
+    for option, path in {**inputs, "--weights": weights, "--output": output}.items():
         try:
             str(path).encode()
             path.resolve().exists()
@@ -53,10 +54,10 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
     return []
 
 
-def _overlaps(inputs: Sequence[tuple[str, Path]], weights: Path, output: Path, *, trains: bool) -> list[str]:
+def _overlaps(inputs: Mapping[str, Path], weights: Path, output: Path, *, trains: bool) -> list[str]:
     own = {(weights / name).resolve() for name in RUN_FILES}
     found = []
-    for option, path in inputs:
+    for option, path in inputs.items():
         if path.resolve() == output.resolve():
             found.append(f"--output {output}: found the file of {option}, expected another file")
         if trains and path.resolve() in own:

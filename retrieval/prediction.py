@@ -56,7 +56,10 @@ class Prediction:
 
 
 def copy_reply(found: Retrieval) -> Reply:
-    """The stored reply that retrieval ranks first, or what was composed of it and the one that nearly ties."""
+    """The stored reply that retrieval ranks first, or what was composed of it and the one that nearly ties.
+
+    For an intent without rows that is the reply of the nearest row, which has another intent.
+    """
     return Reply(found.composed, "composed") if found.composed else Reply(found.exemplars[0].ideal_reply, "copied")
 
 
@@ -77,6 +80,7 @@ def retrieval_record(found: Retrieval) -> dict[str, Any]:
         "in_scope_score": _rounded(found.in_scope_score),
         "in_scope_threshold": _rounded(found.in_scope_threshold),
         "out_of_scope": found.out_of_scope,
+        "intent_has_rows": found.intent_has_rows,
         "intents": [_intent_record(score) for score in found.intents],
         "neighbours": [_neighbour_record(neighbour) for neighbour in found.neighbours],
         "exemplars": [row.id for row in found.exemplars],

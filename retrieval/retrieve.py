@@ -66,6 +66,7 @@ class Retrieval:
     exemplars: tuple[LabelledTicket, ...]  # rows to answer from, best first
     tied: LabelledTicket | None = None  # another row of the predicted intent, nearly as good as the first exemplar
     composed: str = ""  # a reply made of both, if that was asked for and they fit
+    intent_has_rows: bool = True  # False if only a taxonomy names the predicted intent: then no stored reply is about it
 
     @property
     def intent(self) -> str:
@@ -184,6 +185,8 @@ def intent_questions(
 ) -> tuple[IntentQuestion, ...]:
     """What a language model is asked: the tickets, out of m, that have a lower confidence and rows of two intents near.
 
+    A ticket whose likeliest intent has no row is left out: the model scores rows, and would only argue for the others.
+
     Args:
         classifier: with the train set.
         tickets: m tickets.
@@ -194,7 +197,7 @@ def intent_questions(
     """
     train_set, found = classifier.train_set, []
     for ticket, rows, log_p in zip(tickets, near, log_probabilities, strict=True):
-        if np.exp(log_p.max()) >= below:
+        if np.exp(log_p.max()) >= below or not train_set.has_rows(int(ranked(log_p, 1)[0])):
             continue
         chosen = candidate_rows(train_set, rows, exemplar_scores(rows, log_p, train_set.labels), count=candidates)
         if len(np.unique(train_set.labels[chosen])) > 1:
@@ -236,15 +239,17 @@ def _lm_scores(
 class _Stored(TypedDict):
     exemplars: tuple[LabelledTicket, ...]
     tied: LabelledTicket | None
+    intent_has_rows: bool
 
 
 def _stored(classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int) -> _Stored:
     """The rows that a reply is made of."""
-    train_set = classifier.train_set
+    train_set, intent = classifier.train_set, int(ranked(log_p, 1)[0])
     scores = exemplar_scores(near, log_p, train_set.labels)
     chosen = tuple(train_set.rows[i] for i in choose_exemplars(train_set, near, scores, count=count))
-    tied = tied_row(train_set, near, scores, intent=int(ranked(log_p, 1)[0]))
-    return {"exemplars": chosen, "tied": None if tied is None else train_set.rows[tied]}
+    tied = tied_row(train_set, near, scores, intent=intent)
+    has_rows = train_set.has_rows(intent)
+    return {"exemplars": chosen, "tied": None if tied is None else train_set.rows[tied], "intent_has_rows": has_rows}
 
 
 def _neighbours(

@@ -1,6 +1,7 @@
 """The files of a run in its weights folder: what they are called, whose they are, and how they get there.
 
     train_rows.jsonl, train_vectors.safetensors, tickets.faiss   the train set and its index (`train_set_files`)
+    intents.json                                                 the taxonomy, if one was given, in its own form
     classifier.safetensors                                       the fitted intent classifier (`classifier_files`)
     predictions.jsonl                                            why each ticket was answered as it was
     run.json                                                     the record; lists every file of the run with its SHA-256
@@ -34,7 +35,7 @@ from retrieval.folder_lock import locked_folder
 PROGRAM = "thirty-tickets"
 FORMAT = 1  # of the files of a run and of what the record says; one more where an older folder would be read wrongly
 RECORD, ROWS, VECTORS, INDEX = "run.json", "train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"
-PREDICTIONS, CLASSIFIER = "predictions.jsonl", "classifier.safetensors"
+PREDICTIONS, CLASSIFIER, INTENTS = "predictions.jsonl", "classifier.safetensors", "intents.json"
 # What PEFT and tokenizers write; a tokenizer's file of another name is not kept, for `tokenizer.json` holds all of it.
 ADAPTER_FILES = (
     *("adapter_model.safetensors", "adapter_config.json", "chat_template.jinja", "tokenizer.json", "tokenizer_config.json"),
@@ -42,7 +43,7 @@ ADAPTER_FILES = (
 )
 CARD, IGNORE = "README.md", ".gitignore"
 YIELDING = (CARD, IGNORE)  # where somebody else has such a file, it stays, and the run goes on without its own
-PRIVATE_FILES = (ROWS, VECTORS, INDEX, CLASSIFIER, PREDICTIONS, RECORD)  # tickets, replies, paths of this machine
+PRIVATE_FILES = (ROWS, VECTORS, INDEX, CLASSIFIER, INTENTS, PREDICTIONS, RECORD)  # tickets, replies, paths of this machine
 RUN_FILES = (*ADAPTER_FILES, *PRIVATE_FILES, *YIELDING)
 NEXT = ".next-run"  # a whole run, as far as its files are not moved up yet
 MAKING = ".unfinished-run-"  # how the name of a folder begins in which the files of a run are being made

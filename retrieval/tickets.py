@@ -18,6 +18,7 @@ TRAIN_FIELDS = ("id", "ticket", "intent", "ideal_reply")
 VAL_FIELDS = ("id", "ticket")
 AS_NAMED: Mapping[str, str] = MappingProxyType({})  # every field under its own name
 
+MoreProblems = Callable[[dict[str, Any]], list[str]]  # what else is wrong with a row whose fields are good
 Record = tuple[int, dict[str, Any], list[str]]  # the line of a row, what stands there, what is wrong with it
 
 
@@ -47,9 +48,11 @@ class InputProblems(Exception):
         self.problems = tuple(problems)
 
 
-def read_train(path: Path, *, columns: Mapping[str, str] = AS_NAMED) -> tuple[tuple[LabelledTicket, ...], list[str]]:
+def read_train(
+    path: Path, *, columns: Mapping[str, str] = AS_NAMED, more_problems: MoreProblems = lambda row: []
+) -> tuple[tuple[LabelledTicket, ...], list[str]]:
     """Reads train rows; returns the good rows and a sentence for every problem (no problem: every row is there)."""
-    rows, problems = read_rows(path, TRAIN_FIELDS, columns=columns)
+    rows, problems = read_rows(path, TRAIN_FIELDS, columns=columns, more_problems=more_problems)
     return tuple(LabelledTicket(r["id"], r["ticket"], r["intent"], r["ideal_reply"]) for r in rows), problems
 
 
@@ -64,7 +67,7 @@ def read_rows(
     fields: Sequence[str],
     *,
     columns: Mapping[str, str] = AS_NAMED,
-    more_problems: Callable[[dict[str, Any]], list[str]] = lambda row: [],
+    more_problems: MoreProblems = lambda row: [],
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Reads a JSONL file, or a CSV file if its name ends so, of rows with a non-empty string in each field and a unique `id`.
 
@@ -77,7 +80,7 @@ def read_rows(
         more_problems: what else is wrong with a row whose fields are good, each as `found ..., expected ...`.
     """
     is_csv = path.suffix.lower() == ".csv"
-    data, unreadable = _bytes_of(path, kind="CSV" if is_csv else "JSONL")
+    data, unreadable = bytes_of(path, kind="CSV" if is_csv else "JSONL")
     if unreadable:
         return [], [unreadable]
     names = {field: columns.get(field, field) for field in fields}
@@ -86,20 +89,21 @@ def read_rows(
     first_line: dict[str, int] = {}
     for number, read, wrong in _csv_records(data, names) if is_csv else _json_records(data, names):
         row = read | {field: read[name] for field, name in names.items() if name in read}
-        found = wrong or more_problems(row)
+        complete = names.keys() <= row.keys()  # a column that a CSV file lacks is no row's problem
+        found = wrong or (more_problems(row) if complete else [])
         key = row.get("id")
         if isinstance(key, str) and first_line.setdefault(key, number) != number:
             found = [*found, f"found the id {quoted(key)} again, first in line {first_line[key]}, expected unique ids"]
         problems += [f"{path}:{number}: {what}" for what in found]
-        rows += [] if found or not names.keys() <= row.keys() else [row]  # a missing column of a CSV file is no row's problem
+        rows += [row] if complete and not found else []
     if not rows and not problems:
         expected = "a first line that names the columns, and rows" if is_csv else "one JSON object per line"
         problems.append(f"{path}: found no rows, expected {expected} with {', '.join(names.values())}")
     return rows, problems
 
 
-def _bytes_of(path: Path, *, kind: str) -> tuple[bytes, str]:
-    """The bytes of a file without a byte-order mark, or why it cannot be read."""
+def bytes_of(path: Path, *, kind: str) -> tuple[bytes, str]:
+    """The bytes of a file without a byte-order mark, or a sentence that says why it cannot be read as a file of this kind."""
     try:
         if path.is_char_device():
             return b"", f"{path}: found a device, expected a {kind} file"
@@ -134,21 +138,22 @@ def _parse(line: bytes, fields: Sequence[str]) -> tuple[dict[str, Any], list[str
         where = f" ({error.msg} at column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         return {}, [f"found {quoted(line.decode('utf-8'))}{where}, expected a JSON object"]
     if not isinstance(row, dict):
-        return {}, [f"found {_kind(row)}, expected a JSON object with {', '.join(fields)}"]
+        return {}, [f"found {kind_of(row)}, expected a JSON object with {', '.join(fields)}"]
     return row, _field_problems(row, fields)
 
 
 def _field_problems(row: Mapping[str, Any], fields: Sequence[str]) -> list[str]:
-    return [problem for field in dict.fromkeys(fields) if (problem := _field_problem(row, field))]
+    return [problem for field in dict.fromkeys(fields) if (problem := field_problem(row, field))]
 
 
-def _field_problem(row: Mapping[str, Any], field: str) -> str:
+def field_problem(row: Mapping[str, Any], field: str) -> str:
+    """What is wrong with a field that must be a non-empty string; empty if nothing is."""
     if field not in row:
         near = [key for key in row if key.strip().lower() == field.lower()]
         return f'found no field "{field}"' + (f" (but {quoted(near[0])})" if near else "") + ", expected a non-empty string"
     value = row[field]
     if not isinstance(value, str):
-        return f'found {_kind(value)} in "{field}", expected a non-empty string'
+        return f'found {kind_of(value)} in "{field}", expected a non-empty string'
     if any("\ud800" <= character <= "\udfff" for character in value):
         return f'found half a surrogate pair in "{field}", expected text that can be written as UTF-8'
     if not any(character.isprintable() and not character.isspace() for character in value):
@@ -156,7 +161,8 @@ def _field_problem(row: Mapping[str, Any], field: str) -> str:
     return ""
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, for a message."""
     if value is None:
         return "null"
     kinds: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "a list"}
@@ -166,7 +172,8 @@ def _kind(value: object) -> str:
 def quoted(text: str, *, limit: int = 40) -> str:
     """A piece of user text, quoted on one line and cut, for a message."""
     line = " ".join(text.split())
-    return json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
+    found = json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in found)  # JSON leaves the controls above 0x7e
 
 
 def printable(text: str) -> str:

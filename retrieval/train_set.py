@@ -5,7 +5,7 @@ intents stays whole in a slice, so an intent that lost its last row is still the
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from scipy.sparse import csr_array
 
 from retrieval.encoder import Encoder, Vectors, humanised, unit
 from retrieval.index import ranked
+from retrieval.masking import masked
+from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import LabelledTicket, normalised, quoted
 
 NEAR_DUPLICATE = 0.97  # cosine
@@ -34,7 +36,33 @@ class TrainSet:
     labels: Rows  # (n,) the position of each row's intent in `intents`
     ticket_vectors: Vectors  # (n, d) unit vectors of the tickets
     reply_vectors: Vectors  # (n, d) unit vectors of the ideal replies
-    name_vectors: Vectors  # (c, d) unit vectors of the humanised intent names
+    name_vectors: Vectors  # (c, d) unit vectors of the humanised intent names, with their descriptions where there are any
+    taxonomy: Taxonomy | None = None  # where it is given, `intents` are its own, and some may have no row from the beginning
+
+    @property
+    def descriptions(self) -> Mapping[str, str]:
+        """What the intents are about, by name; none without a taxonomy, or if its descriptions did not pass their test."""
+        return {name: text for name, text in self.taxonomy.descriptions.items() if text} if self.taxonomy else {}
+
+    @property
+    def label_texts(self) -> tuple[str, ...]:
+        """(c,) the words of the labels: humanised names, and descriptions where there are any."""
+        texts = self.descriptions
+        return tuple(": ".join(filter(None, (humanised(name), texts.get(name)))) for name in self.intents)
+
+    @property
+    def row_counts(self) -> Rows:
+        """(c,) how many rows each intent has."""
+        return np.bincount(self.labels, minlength=len(self.intents))
+
+    @property
+    def rowless_intents(self) -> int:
+        """How many intents have no row."""
+        return int((self.row_counts == 0).sum())
+
+    def has_rows(self, intent: int) -> bool:
+        """Whether any row has the intent at this position."""
+        return bool((self.labels == intent).any())
 
     def subset(self, rows: Sequence[int] | Rows) -> "TrainSet":
         """These rows in this order, with all intents."""
@@ -59,9 +87,14 @@ class TrainSet:
         return self.subset(np.setdiff1d(np.arange(len(self.rows)), np.asarray(rows, dtype=np.int64)))
 
 
-def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder) -> TrainSet:
-    """Embeds tickets, replies and intent names."""
-    intents, labels = intents_of(rows)
+def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder, taxonomy: Taxonomy | None = None) -> TrainSet:
+    """Embeds tickets, replies and intent names; the intents are those of the rows, or of the taxonomy.
+
+    Descriptions are left out: they join where they pass their test (`label_names`). Customers' data in stored replies are
+    masked here, so that nothing behind it sees them.
+    """
+    rows = masked(rows)
+    intents, labels = intents_of(rows, taxonomy)
     return TrainSet(
         encoder=encoder.name,
         rows=tuple(rows),
@@ -70,12 +103,13 @@ def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder) -> TrainSe
         ticket_vectors=_encode_distinct([row.text for row in rows], encoder),
         reply_vectors=_encode_distinct([row.ideal_reply for row in rows], encoder),
         name_vectors=encoder.encode([humanised(intent) for intent in intents]),
+        taxonomy=taxonomy.without_descriptions() if taxonomy else None,
     )
 
 
-def intents_of(rows: Sequence[LabelledTicket]) -> tuple[tuple[str, ...], Rows]:
-    """The sorted intents of n rows, and (n,) the position of each row's intent."""
-    intents = tuple(sorted({row.intent for row in rows}))
+def intents_of(rows: Sequence[LabelledTicket], taxonomy: Taxonomy | None = None) -> tuple[tuple[str, ...], Rows]:
+    """The sorted intents of n rows, or of the taxonomy, and (n,) the position of each row's intent."""
+    intents = tuple(sorted(taxonomy.descriptions if taxonomy else {row.intent for row in rows}))
     position = {intent: c for c, intent in enumerate(intents)}
     return intents, np.array([position[row.intent] for row in rows], dtype=np.int64)
 
@@ -92,16 +126,26 @@ def near_duplicates(train_set: TrainSet, *, threshold: float = NEAR_DUPLICATE) -
     At most `MAX_REPORTED` pairs, looked for among the first `MAX_COMPARED` rows.
     """
     found: list[str] = []
+    for i, j in near_duplicate_pairs(train_set, threshold=threshold, at_most=MAX_REPORTED):
+        one, other = train_set.rows[i], train_set.rows[j]
+        pair = f"{quoted(one.id)} ({one.intent}) and {quoted(other.id)} ({other.intent})"
+        found.append(f"near-duplicate tickets {pair}")
+    return found
+
+
+def near_duplicate_pairs(
+    train_set: TrainSet, *, threshold: float = NEAR_DUPLICATE, at_most: int | None = None
+) -> list[tuple[int, int]]:
+    """The positions of pairs of rows with almost the same ticket and different intents, among the first `MAX_COMPARED`."""
+    found: list[tuple[int, int]] = []
     vectors = train_set.ticket_vectors[:MAX_COMPARED]
     for start in range(0, len(vectors), BLOCK):
         cosines = vectors[start : start + BLOCK] @ vectors.T  # (block, n)
         for row, j in np.argwhere(cosines >= threshold):
             i = start + row
             if i < j and train_set.labels[i] != train_set.labels[j]:
-                one, other = train_set.rows[i], train_set.rows[j]
-                pair = f"{quoted(one.id)} ({one.intent}) and {quoted(other.id)} ({other.intent})"
-                found.append(f"near-duplicate tickets {pair}")
-                if len(found) == MAX_REPORTED:
+                found.append((int(i), int(j)))
+                if len(found) == at_most:
                     return found
     return found
 

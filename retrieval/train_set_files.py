@@ -3,26 +3,28 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from retrieval.errors import load_or_explain
-from retrieval.files import use_default_permissions, write_jsonl
+from retrieval.files import write_bytes, write_json, write_jsonl
 from retrieval.index import RowIndex, load_row_index
-from retrieval.run_files import INDEX, ROWS, VECTORS
-from retrieval.tickets import InputProblems, read_train
+from retrieval.run_files import INDEX, INTENTS, ROWS, VECTORS
+from retrieval.taxonomy import read_train_and_taxonomy
+from retrieval.tickets import AS_NAMED, InputProblems
 from retrieval.train_set import TrainSet, intents_of
 
 VECTOR_NAMES = ("tickets", "replies", "names")
 
 
 def save_train_set(train_set: TrainSet, index: RowIndex, folder: Path) -> None:
-    """Writes rows, vectors and index."""
+    """Writes rows, vectors and index, and the taxonomy, if there is one, without descriptions that did not pass their test."""
     rows = ({("ticket" if key == "text" else key): value for key, value in asdict(row).items()} for row in train_set.rows)
     write_jsonl(folder / ROWS, rows)
     vectors = (train_set.ticket_vectors, train_set.reply_vectors, train_set.name_vectors)
-    save_file(dict(zip(VECTOR_NAMES, vectors, strict=True)), folder / VECTORS)
-    use_default_permissions(folder / VECTORS)
+    write_bytes(folder / VECTORS, save(dict(zip(VECTOR_NAMES, vectors, strict=True))))
     index.save(folder / INDEX)
+    if train_set.taxonomy:
+        write_json(folder / INTENTS, train_set.taxonomy.entries())
 
 
 def load_train_set(folder: Path, encoder: str) -> tuple[TrainSet, RowIndex]:
@@ -32,7 +34,8 @@ def load_train_set(folder: Path, encoder: str) -> tuple[TrainSet, RowIndex]:
         InputProblems: the folder is not one that a run wrote.
         ModelUnavailable: the vectors or the index cannot be read.
     """
-    rows, problems = read_train(folder / ROWS)
+    intents_file = folder / INTENTS if (folder / INTENTS).is_file() else None
+    rows, taxonomy, problems = read_train_and_taxonomy(folder / ROWS, intents_file, columns=AS_NAMED)
     problems += [
         f"{folder / name}: found no such file, expected a weights folder that run.py wrote"
         for name in (VECTORS, INDEX)
@@ -40,10 +43,11 @@ def load_train_set(folder: Path, encoder: str) -> tuple[TrainSet, RowIndex]:
     ]
     if problems:
         raise InputProblems(problems)
-    intents, labels = intents_of(rows)
+    intents, labels = intents_of(rows, taxonomy)
     vectors = load_or_explain(str(folder / VECTORS), lambda: load_file(folder / VECTORS))
     expected = dict(zip(VECTOR_NAMES, (len(rows), len(rows), len(intents)), strict=True))
     if {name: len(vectors.get(name, ())) for name in VECTOR_NAMES} != expected:
         raise InputProblems([f"{folder}: found {VECTORS} and {ROWS} of different runs, expected a folder as run.py left it"])
-    train_set = TrainSet(encoder, rows, intents, labels, *(vectors[name] for name in VECTOR_NAMES))
+    tickets, replies, names = (vectors[name] for name in VECTOR_NAMES)
+    train_set = TrainSet(encoder, rows, intents, labels, tickets, replies, names, taxonomy)
     return train_set, load_row_index(folder / INDEX, train_set.ticket_vectors, [row.text for row in rows])

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from finetune.base_model import BaseModel
 from retrieval.encoder import Vectors
 from retrieval.model_files import ModelFiles
+from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import LabelledTicket
 from retrieval.train_set import TrainSet, embed_train_set
 
@@ -60,6 +61,13 @@ ROWS = (
 
 def train_set(rows: Sequence[LabelledTicket] = ROWS) -> TrainSet:
     return embed_train_set(rows, HashEncoder())
+
+
+def with_rowless(rows: Sequence[LabelledTicket] = ROWS, *, rowless: str = "security.audit") -> TrainSet:
+    """The train set of a taxonomy with an intent that no row has."""
+    names = [*sorted({row.intent for row in rows}), rowless]
+    taxonomy = Taxonomy(dict.fromkeys(names, ""), {name: name for name in names})
+    return embed_train_set(rows, HashEncoder(), taxonomy)
 
 
 def tokenizer(template: str | None = CHATML) -> PreTrainedTokenizerFast:

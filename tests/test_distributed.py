@@ -37,9 +37,9 @@ if processes.index == 0:
 """
 
 DIES = """
-import os, sys, run, finetune.training
+import os, sys, run, torch
 if os.environ["RANK"] == "1":
-    finetune.training.torch.nn.utils.clip_grad_norm_ = lambda *_: os._exit(9)  # in the middle of training
+    torch.nn.utils.clip_grad_norm_ = lambda *_: os._exit(9)  # in the middle of training
 sys.exit(run.main())
 """
 

@@ -14,7 +14,7 @@ import pytest
 import run
 from retrieval import __version__
 from retrieval.known_models import MINILM
-from tests.fakes import save_base
+from tests.fakes import HashEncoder, save_base
 
 ROOT = Path(__file__).parent.parent
 GOOD = {"id": "a", "ticket": "do guests need a seat", "intent": "billing.seat", "ideal_reply": "Guests need no seat."}
@@ -102,6 +102,65 @@ def test_csv_files_with_columns_of_other_names_are_answered_like_jsonl(folder: P
     assert (folder / "weights" / "predictions.jsonl").read_text() == expected
 
 
+KNOWN = {
+    "billing.seat": {"description": "seats of guests", "synonyms": ["seat"]},
+    "api.token": "api tokens and keys",
+    "security.audit": "the audit trail",
+}
+TWO = (
+    GOOD | {"intent": "seat"},
+    {"id": "b", "ticket": "rotate api keys", "intent": "api.token", "ideal_reply": "Press Rotate."},
+)
+
+
+def test_with_a_taxonomy_an_intent_without_rows_is_predicted_answered_and_warned_about(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.encoder.load_encoder", lambda *_, **__: HashEncoder())
+    write(folder / "train.jsonl", *TWO)
+    write(
+        folder / "val.jsonl", {"id": "v", "ticket": "where is the audit trail"}, {"id": "w", "ticket": "do guests need a seat"}
+    )
+    (folder / "taxonomy.json").write_text(json.dumps(KNOWN))
+    assert run.main(arguments(folder, taxonomy=folder / "taxonomy.json")) == 0
+    audit, seat = check_result(folder / "results.json", ["v", "w"], set(KNOWN))["predictions"]
+    assert (audit["predicted_intent"], seat["predicted_intent"]) == ("security.audit", "billing.seat")
+    assert audit["prediction"] in {row["ideal_reply"] for row in TWO}
+    record = json.loads((folder / "weights" / "run.json").read_text())
+    assert {key: record["taxonomy"][key] for key in ("intents", "intents_without_rows")} == {
+        "intents": 3,
+        "intents_without_rows": 1,
+    }
+    (said,) = [warning for warning in record["warnings"] if "without a train row" in warning]
+    assert said.startswith('1 ticket(s) have an intent without a train row, first "v" (security.audit)')
+    assert [gate["name"] for gate in record["gates"]] == ["descriptions", "label names"]
+    assert json.loads((folder / "weights" / "intents.json").read_text()).keys() == KNOWN.keys()
+    rows = [json.loads(line) for line in (folder / "weights" / "predictions.jsonl").read_text().splitlines()]
+    assert [(row["intent_has_rows"], row["source"]) for row in rows] == [(False, "copied"), (True, "copied")]
+    assert run.main(arguments(folder, train=write(folder / "t.jsonl", GOOD))) == 0
+    assert not (folder / "weights" / "intents.json").exists(), "a later run without a taxonomy has none"
+
+
+def test_where_the_names_say_nothing_the_run_warns_that_intents_without_rows_cannot_be_predicted(folder: Path) -> None:
+    (folder / "taxonomy.json").write_text(json.dumps({"a.other": "", **KNOWN}))
+    assert run.main(arguments(folder, taxonomy=folder / "taxonomy.json")) == 0
+    check_result(folder / "results.json", ["v"], {"billing.seat"})
+    warnings = json.loads((folder / "weights" / "run.json").read_text())["warnings"]
+    assert "the label names are ignored, so the 3 intents without a train row cannot be predicted" in warnings
+
+
+def test_problems_of_a_taxonomy_come_with_all_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(folder / "train.jsonl", GOOD, *(row | {"id": row["id"] * 2, "intent": "other"} for row in TWO[:1]))
+    (folder / "taxonomy.json").write_text(json.dumps(KNOWN))
+    (folder / "val.jsonl").write_text("nonsense")
+    assert run.main(arguments(folder, taxonomy=folder / "taxonomy.json")) == 2
+    said = capsys.readouterr().err
+    assert 'train.jsonl:2: found the intent "other", expected a name or a synonym of --taxonomy' in said
+    assert "val.jsonl:1: found" in said
+    assert run.main(arguments(folder, taxonomy=folder / "missing.json")) == 2
+    assert "missing.json: cannot be read (No such file or directory), expected a JSON file" in capsys.readouterr().err
+
+
 def test_problems_of_columns_come_with_all_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "val.csv").write_text("id,ticket\nv\n")
     assert run.main(arguments(folder, val=folder / "val.csv", columns="subject=x")) == 2
@@ -171,7 +230,7 @@ def test_a_quiet_run_says_nothing_and_how_much_is_printed_is_no_setting_of_the_r
     assert run.main([*arguments(folder), "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     settings = json.loads((folder / "weights" / "run.json").read_text())["settings"]
-    names = {"train", "val", "weights", "output", "columns", "base_model", "encoder", "seed", "time_budget_s"}
+    names = {"train", "val", "weights", "output", "columns", "taxonomy", "base_model", "encoder", "seed", "time_budget_s"}
     assert set(settings) == names | {"remote_model", "remote_budget_usd"}
     (folder / "val.jsonl").write_text("nonsense")
     assert run.main([*arguments(folder), "--quiet"]) == 2

@@ -3,14 +3,14 @@
 For each split the adapter of a run is trained and both folds are measured, whatever the first one says. The table compares two
 ways to decide: by both folds, and the short way of a run, which copies untested where the evidence could not matter and gives
 up after a poor first fold. The test rows are then answered by generating and by copying, so the table also says what each rule
-would have got, a stricter standard among them. One JSON line per split goes to stdout, a table to stderr.
+would have got, two looser standards among them. One JSON line per split goes to stdout, a table to stderr.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -76,7 +76,7 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
         "steps": run.steps,
         "scale": scale,
         "loss_increase": gate.value,  # on general text at that scale, nats per token
-        **decisions(setup, evidence, encoder, scale=scale),
+        **decisions(setup, evidence, encoder),
         "always": always,  # quality of each test row's reply when generated and checked
         "never": never,  # the same when copied
         "replaced": sum(reply.source == "replaced" for reply in generated),
@@ -84,12 +84,12 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
     }
 
 
-def decisions(setup: Setup, evidence: Evidence, encoder: Encoder, *, scale: float) -> Measured:
+def decisions(setup: Setup, evidence: Evidence, encoder: Encoder) -> Measured:
     """What both folds say, and what a run would say."""
     parts = [of_fold(setup, evidence, fold) for fold in range(len(fold_rows(setup.classifier)))]
     gains = [reply_gains(setup, part, encoder) for part in parts]
     gate = judge_replies(setup, evidence, encoder)
-    failure = not_worth_testing(setup, scale) or first_fold_verdict(setup, encoder, parts[0] if parts else evidence)
+    failure = not_worth_testing(setup) or first_fold_verdict(setup, encoder, parts[0] if parts else evidence)
     return {
         "passed": [len(found) for found in gains],  # replies of each fold that passed the check
         "written": [len(part.replies) for part in parts],
@@ -119,15 +119,18 @@ def table(measured: Sequence[Measured]) -> list[dict[str, str]]:
         "always generate": [True] * len(measured),
         "gate, both folds": [found["full"] for found in measured],
         "gate, the short way of a run": [found["short"] for found in measured],
-        "10 % quantile above 0, both folds": [quantile_above_0(found["gains"]) for found in measured],
+        "mean above 0, both folds": [_above_0(found["gains"], lambda gains: float(np.mean(gains))) for found in measured],
+        "90 % quantile above 0, both folds": [
+            _above_0(found["gains"], lambda gains: bootstrap_interval(gains, level=LEVEL, seed=0)[1]) for found in measured
+        ],
     }
     return [_table_line(rule, generates, measured) for rule, generates in rules.items()]
 
 
-def quantile_above_0(gains: Sequence[Sequence[float]]) -> bool:
-    """A stricter standard: the 10 % bootstrap quantile of the mean gain, where the gate asks for the mean itself."""
+def _above_0(gains: Sequence[Sequence[float]], statistic: Callable[[Sequence[float]], float]) -> bool:
+    """A looser standard than the gate's: whether a statistic of the gains of both folds is above 0."""
     together = [gain for fold in gains for gain in fold]
-    return len(together) >= MIN_REPLIES and bootstrap_interval(together, level=LEVEL, seed=0)[0] > 0
+    return len(together) >= MIN_REPLIES and statistic(together) > 0
 
 
 def _table_line(rule: str, generates: Sequence[bool], measured: Sequence[Measured]) -> dict[str, str]:

@@ -25,6 +25,7 @@ class RemoteScorer:
     intents: Sequence[str]  # of the train set
     deadline: float  # `time.monotonic()` at which the last call ends
     label: str  # for the progress bar
+    descriptions: Mapping[str, str] = field(default_factory=dict)  # what intents are about, by name
     weight: float = WEIGHT
     candidates: int = NEAR_ROWS
     below: float = SURE
@@ -32,7 +33,7 @@ class RemoteScorer:
 
     def score(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
         """By ticket id the scores of its rows' intents, nats; a ticket without a usable answer is left out."""
-        asked = [intent_question(question, self.intents) for question in questions]
+        asked = [intent_question(question, self.intents, self.descriptions) for question in questions]
         read = partial(read_percentages, intents=frozenset(self.intents))
         answers = self.client.ask(asked, read, label=self.label, deadline=self.deadline)
         self.unanswered |= {question.ticket.id for question in questions} - answers.keys()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.remote.prices import Usage
-from retrieval.prompt_text import reply_prompt_text
+from retrieval.prompt_text import NO_DESCRIPTIONS, intents_text, reply_prompt_text
 from retrieval.retrieve import IntentQuestion, Retrieval
 from retrieval.tickets import LabelledTicket, quoted
 
@@ -58,26 +58,29 @@ class Question:
         return sum(len(text.encode()) for text in (self.system, self.user, schema))
 
 
-def intent_question(asked: IntentQuestion, intents: Sequence[str]) -> Question:
+def intent_question(
+    asked: IntentQuestion, intents: Sequence[str], descriptions: Mapping[str, str] = NO_DESCRIPTIONS
+) -> Question:
     """How likely has a ticket each of the intents of the rows near it?
 
     Args:
         asked: the ticket and the rows.
         intents: all of the train set, which the answer may name.
+        descriptions: what intents are about, by name.
     """
     named = list(dict.fromkeys(row.intent for row in asked.rows))
     stored = "\n\n".join(map(_stored_row, reversed(asked.rows)))
     listed, ticket = json.dumps(named, ensure_ascii=False), _cut(asked.ticket.text)
-    user = f"Stored tickets:\n\n{stored}\n\nIntents: {listed}\n\nNew ticket:\n{ticket}"
+    user = f"{intents_text(named, descriptions)}Stored tickets:\n\n{stored}\n\nIntents: {listed}\n\nNew ticket:\n{ticket}"
     names = list(intents) if len(intents) <= MAX_ENUM else named
     tokens = PERCENT_TOKENS + sum(PERCENT_TOKENS_EACH + len(name.encode()) for name in named)
     return Question(asked.ticket.id, SCORING_RULES, user, tokens, _percentages_schema(names))
 
 
-def reply_question(found: Retrieval, *, max_tokens: int) -> Question:
+def reply_question(found: Retrieval, *, max_tokens: int, descriptions: Mapping[str, str] = NO_DESCRIPTIONS) -> Question:
     """What is a reply to a ticket, in the words of its exemplars?"""
     rows = [_cut_row(row) for row in found.exemplars]
-    prompt = reply_prompt_text(_cut(found.ticket.text), rows, intent=found.intent)
+    prompt = reply_prompt_text(_cut(found.ticket.text), rows, intent=found.intent, descriptions=descriptions)
     user = f"{prompt.user}\n\nIts intent: {found.intent}"
     return Question(found.ticket.id, prompt.system, user, max_tokens, _object({"reply": {"type": "string"}}))
 

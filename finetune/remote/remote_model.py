@@ -62,7 +62,8 @@ class RemoteModel:
         """The retrievals of m tickets with (m, d) vectors; `local` scores the intents that the model does not."""
         if not self.intents_gate.passed or self.client.given_up:
             return retrieve(self.classifier, tickets, vectors, lm_scorer=local)
-        scorer = RemoteScorer(self.client, self.classifier.train_set.intents, self.deadline, "remote intent scores")
+        train_set = self.classifier.train_set
+        scorer = RemoteScorer(self.client, train_set.intents, self.deadline, "remote intent scores", train_set.descriptions)
         found = retrieve(self.classifier, tickets, vectors, lm_scorer=scorer)
         rest = [i for i, ticket in enumerate(tickets) if ticket.id in scorer.unanswered]
         if local is None or not rest:
@@ -75,8 +76,15 @@ class RemoteModel:
         """By ticket id its checked replies; empty where the gate says no, and without the tickets that it could not answer."""
         if not self.replies_gate.passed:
             return {}
-        tokens = max_reply_tokens(self.classifier.train_set.rows)
-        return write_remote_replies(self.client, found, max_tokens=tokens, label="remote replies", deadline=self.deadline)
+        train_set = self.classifier.train_set
+        return write_remote_replies(
+            self.client,
+            found,
+            max_tokens=max_reply_tokens(train_set.rows),
+            label="remote replies",
+            deadline=self.deadline,
+            descriptions=train_set.descriptions,
+        )
 
     def record(self) -> dict[str, Any]:
         """What run.json says about it; where its intent scores are used, their weight as well."""

@@ -68,10 +68,12 @@ def trial_on(classifier: IntentClassifier, *, seed: int) -> Trial:
 
 def planned_usd(trial: Trial, price: Price, tickets: Sequence[Ticket]) -> float:
     """About what the trial costs together with asking about intent and reply of every ticket."""
-    train_set = trial.classifier.train_set
-    intents = [intent_question(question, train_set.intents) for question in trial.questions]
+    train_set, texts = trial.classifier.train_set, trial.classifier.train_set.descriptions
+    intents = [intent_question(question, train_set.intents, texts) for question in trial.questions]
     tokens = max_reply_tokens(train_set.rows)
-    replies = [reply_question(found, max_tokens=tokens) for found in trial.retrievals(trial.log_p, trial.rows)]
+    replies = [
+        reply_question(found, max_tokens=tokens, descriptions=texts) for found in trial.retrievals(trial.log_p, trial.rows)
+    ]
     tried = [_usd(price, part) for part in (intents, replies)]
     each = sum(fmean(part) for part in tried if part)
     own = Usage(2 * sum(len(ticket.text.encode()) for ticket in tickets) // BYTES_PER_TOKEN)
@@ -84,7 +86,7 @@ def try_intents(trial: Trial, client: RemoteClient, *, deadline: float) -> tuple
         few = f"{len(trial.questions)} train rows are unsure between intents, {MIN_SCORED} needed"
         return remote_intents_untested(few), trial.log_p
     train_set = trial.classifier.train_set
-    scorer = RemoteScorer(client, train_set.intents, deadline, "remote intent scores of the train rows")
+    scorer = RemoteScorer(client, train_set.intents, deadline, "remote intent scores of the train rows", train_set.descriptions)
     found = scorer.score(trial.questions)
     if client.given_up:
         return remote_intents_untested(client.given_up), trial.log_p
@@ -105,7 +107,12 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
         found = trial.retrievals(log_p, trial.rows[half == fold])
         tokens = max_reply_tokens(train_set.rows)
         written = write_remote_replies(
-            client, found, max_tokens=tokens, label="remote replies to the train rows", deadline=deadline
+            client,
+            found,
+            max_tokens=tokens,
+            label="remote replies to the train rows",
+            deadline=deadline,
+            descriptions=train_set.descriptions,
         )
         gains += gains_over_copies(_passed(found, written), written, train_set, encoder)
         if client.given_up:

@@ -42,6 +42,28 @@ def test_trap_1_generation_stops_at_the_turns_end_even_where_padding_is_that_tok
     assert (row.ideal_reply.startswith(cut.text), cut.ended) == (True, False)
 
 
+@pytest.mark.parametrize("form", ["\n\nintent: a.b\nreply: $9.", "\nTicket:\nwhy?"])
+def test_a_reply_ends_where_the_model_goes_on_with_the_prompts_form(form: str) -> None:
+    tiny, row = base(), FEW[1]
+    writer = writer_for(tiny)
+    tiny.model.requires_grad_(True)
+    train(tiny.model, [[writer.example(replace(row, ideal_reply=row.ideal_reply + form), ())]] * 60, learning_rate=1e-2, seed=0)
+    prompt = writer.prompt("t", row.text, (), intent=row.intent, max_new_tokens=40)
+    found = written(tiny, [prompt], max_new_tokens=40).written["t"]
+    assert (found.text, found.ended) == (row.ideal_reply, True)
+    whole = len(prompt.ids) + writer.completion_length(row.ideal_reply + form)
+    assert found.tokens < whole - 5, "what follows is not written"
+
+
+def test_a_draft_that_begins_with_the_prompts_form_is_not_cut() -> None:
+    tiny, row = base(), FEW[1]
+    writer = writer_for(tiny)
+    tiny.model.requires_grad_(True)
+    train(tiny.model, [[writer.example(replace(row, ideal_reply="reply: $12."), ())]] * 60, learning_rate=1e-2, seed=0)
+    prompt = writer.prompt("t", row.text, (), intent=row.intent, max_new_tokens=40)
+    assert written(tiny, [prompt], max_new_tokens=40).written["t"].text == "reply: $12."
+
+
 def test_trap_6_the_order_of_the_input_changes_neither_batches_nor_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "BATCH", 8)
     monkeypatch.setattr(generation, "NEAR_TIE", 0.0)

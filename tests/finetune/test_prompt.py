@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -111,3 +112,12 @@ def test_a_request_is_one_user_turn_and_what_is_too_long_is_refused() -> None:
     )
     with pytest.raises(NoPrompt, match="leaves no room"):
         writer(max_length=700).request("y" * 700, max_new_tokens=9)
+
+
+def test_the_descriptions_of_a_writer_stand_in_its_prompts_of_training_and_of_answering() -> None:
+    found = replace(writer(), descriptions={ROWS[0].intent: "Seats and guests."})
+    example = found.example(ROWS[0], ROWS[1:3])
+    prompt = found.prompt("v", ROWS[0].text, ROWS[1:3], intent=ROWS[0].intent, max_new_tokens=20)
+    said = f"Intents:\n{ROWS[0].intent}: Seats and guests.\n\nStored replies:"
+    assert said in decoded(found, prompt.ids)
+    assert said in decoded(found, example.ids)

@@ -83,3 +83,12 @@ def test_a_reply_may_be_a_quarter_longer_than_the_longest_stored_one_within_half
     huge = [replace(ROWS[0], ideal_reply="z" * 900)]
     assert max_reply_tokens(writer, huge) == 320
     assert max_reply_tokens(replace(writer, max_length=200), huge) == 100
+
+
+def test_a_ticket_whose_intent_has_no_row_gets_a_copy_and_the_model_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = base()
+    drafts(monkeypatch, {"known": "One more seat is $12."})  # a prompt of the other ticket would be a KeyError
+    tickets = [retrieval("known"), replace(retrieval("rowless"), intent_has_rows=False)]
+    found = write_replies(tickets, tiny.model, tiny, writer_for(tiny), max_new_tokens=6)
+    assert found.complete
+    assert (found.replies["known"].source, found.replies["rowless"]) == ("generated", copy_reply(tickets[1]))

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import run
 from finetune import noisy_channel, reply_writer
 from finetune.base_model import BaseModel
+from finetune.gates import reply_gate_untested
 from finetune.generate import Generations
 from finetune.prompt import Prompt
 from finetune.support_model import SupportModel, run_problems
@@ -109,7 +111,7 @@ def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: 
     """The tiny base writes noise; here the gate lets it, and every draft passes the check."""
     monkeypatch.setattr("finetune.fit.MIN_REPLIES", 0)
     monkeypatch.setattr("finetune.fit.first_fold_failure", lambda *_: "")
-    monkeypatch.setattr("finetune.gates.REPLY_MARGIN", -2.0)
+    monkeypatch.setattr("finetune.fit.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
     monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
     expected = trained(folder, base_model=save_base(folder / "base"))
     assert {row["source"] for row in expected} == {"generated"}

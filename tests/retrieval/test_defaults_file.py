@@ -14,7 +14,7 @@ from tests.test_run import GOOD, arguments, write
 
 FOUR = ["--train", "t", "--val", "v", "--weights", "w", "--output", "o"]
 WITHOUT_FILE = dict.fromkeys(("train", "val", "weights", "output"), FLAG) | dict.fromkeys(
-    ("base_model", "encoder", "seed", "time_budget_s"), BUILT_IN
+    ("base_model", "encoder", "seed", "time_budget_s", "columns", "taxonomy", "remote_model", "remote_budget_usd"), BUILT_IN
 )
 
 
@@ -49,11 +49,14 @@ def test_every_option_can_be_set_and_a_flag_wins(file: Path) -> None:
     file.write_text(
         'train = "a.jsonl"\nval = "/b.jsonl"\nweights = "w"\noutput = "r.json"\nbase-model = "none"\n'
         'encoder = "all-MiniLM-L6-v2"\nseed = 3\ntime-budget-s = 1200\nquiet = true\nverbose = false\n'
+        'columns = "ticket=body"\ntaxonomy = "t.json"\nremote-model = "gpt-4.1"\nremote-budget-usd = 2\n'
     )
     settings, verbosity = parse(["--seed", "5", "--output", "here.json"], defaults=file)
     folder = file.parent
     assert (settings.train, settings.val, settings.weights) == (folder / "a.jsonl", Path("/b.jsonl"), folder / "w")
     assert (settings.output, settings.seed) == (Path("here.json"), 5)
+    assert (settings.columns, settings.taxonomy) == ("ticket=body", folder / "t.json")
+    assert (settings.remote_model, settings.remote_budget_usd) == ("gpt-4.1", 2.0)
     assert (settings.base_model, settings.encoder) == ("none", "all-MiniLM-L6-v2")
     assert (settings.time_budget_s, type(settings.time_budget_s)) == (1200.0, float)
     assert verbosity == Verbosity.QUIET
@@ -78,7 +81,7 @@ def test_what_is_missing_in_both_is_missed_in_the_words_of_argparse(file: Path, 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("sed = 3", "sed: found no such option, expected one of base-model, encoder, "),
+        ("sed = 3", "sed: found no such option, expected one of base-model, columns, encoder, "),
         ("base_model = 'none'", "base_model: found no such option"),
         ("help = true", "help: found no such option"),
         ("[training]\nseed = 3", "training: found no such option"),
@@ -223,7 +226,9 @@ def test_run_json_says_where_each_setting_came_from(folder: Path) -> None:
     origins = record["settings_from"]
     assert set(origins) == set(record["settings"])
     assert {name for name, origin in origins.items() if origin == FILE} == {"val", "encoder"}
-    assert {name for name, origin in origins.items() if origin == BUILT_IN} == {"seed"}
+    assert {name for name, origin in origins.items() if origin == BUILT_IN} == {
+        *("seed", "columns", "taxonomy", "remote_model", "remote_budget_usd")
+    }
 
 
 def test_a_value_that_only_the_run_can_judge_is_a_sentence_with_file_and_key(

@@ -5,13 +5,19 @@ import pytest
 
 from retrieval.in_scope import class_vectors, fitted_threshold, in_scope_threshold, leave_one_out_scores
 from retrieval.known_models import MPNET
-from tests.fakes import ROWS, train_set
+from tests.fakes import ROWS, train_set, with_rowless
 
 
 def test_the_threshold_of_a_known_encoder_rises_with_the_number_of_intents() -> None:
     known = replace(train_set(), encoder=MPNET.name)
     assert in_scope_threshold(known, with_names=True) == pytest.approx(0.24 + 0.04 * np.log(3))
     assert fitted_threshold(150) > fitted_threshold(15) > fitted_threshold(1) == 0.24
+
+
+def test_an_intent_with_neither_row_nor_name_does_not_raise_the_threshold() -> None:
+    known = replace(with_rowless(), encoder=MPNET.name)
+    assert in_scope_threshold(known, with_names=True) == fitted_threshold(4)
+    assert in_scope_threshold(known, with_names=False) == fitted_threshold(3)
 
 
 def test_an_encoder_that_nobody_measured_takes_its_threshold_from_its_own_rows() -> None:

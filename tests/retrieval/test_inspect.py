@@ -264,3 +264,46 @@ def test_a_run_with_lm_scores_is_shown_without_them_and_a_note_says_so(
     (weights / "run.json").write_text(json.dumps(record))
     assert inspect.main(["--weights", str(weights), "--ticket", "seat?"]) == 0
     assert "note: the run added LM intent scores for unsure tickets" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def with_taxonomy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run with a taxonomy, one of whose intents no row has."""
+    folder = tmp_path_factory.mktemp("taxonomy")
+    tickets = [*VAL, {"id": "x", "ticket": "security audit trail"}]
+    for name, rows in (("train", ROWS), ("val", tickets)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    known = {
+        "billing.seat": {"description": "do guests need a seat", "synonyms": ["seat"]},
+        "api.token": "rotate the api token",
+        "access.login": "guest cannot log in",
+        "security.audit": "security audit trail of events",
+    }
+    (folder / "taxonomy.json").write_text(json.dumps(known))
+    paths = {"train": "train.jsonl", "val": "val.jsonl", "taxonomy": "taxonomy.json", "weights": "weights", "output": "r.json"}
+    options = [text for name, path in paths.items() for text in (f"--{name}", str(folder / path))]
+    assert run.main([*options, "--base-model", "none"]) == 0
+    return folder
+
+
+def test_the_taxonomy_of_a_run_is_used_and_a_row_less_intent_is_said_to_be_one(
+    with_taxonomy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (with_taxonomy / "weights" / "predictions.jsonl").read_text().splitlines()
+    own = {"prediction", "source", "findings", "draft"}
+    recorded = [{key: value for key, value in json.loads(line).items() if key not in own} for line in lines]
+    assert recorded[2]["predicted_intent"] == "security.audit"
+    val = ["--val", with_taxonomy / "val.jsonl"]
+    assert shown(capsys, "--weights", with_taxonomy / "weights", *val) == recorded
+    train = ["--train", with_taxonomy / "train.jsonl", "--taxonomy", with_taxonomy / "taxonomy.json"]
+    assert shown(capsys, *train, *val) == recorded
+    (found,) = shown(capsys, "--weights", with_taxonomy / "weights", *val, "--id", "x", "--prompt")
+    assert "security.audit: security audit trail of events\n" in found["prompt"]["user"]
+    assert inspect.main(["--weights", str(with_taxonomy / "weights"), "--ticket", "security audit trail"]) == 0
+    assert "no train row has this intent" in capsys.readouterr().out
+
+
+def test_a_taxonomy_beside_a_finished_run_is_refused(with_taxonomy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--weights", with_taxonomy / "weights", "--taxonomy", with_taxonomy / "taxonomy.json", "--ticket", "x"]
+    assert inspect.main([*map(str, options)]) == 2
+    assert "found --weights, whose run has its own; expected --train" in capsys.readouterr().err

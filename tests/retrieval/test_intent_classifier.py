@@ -14,7 +14,7 @@ from retrieval.intent_classifier import (
     winners,
 )
 from retrieval.tickets import LabelledTicket
-from tests.fakes import ROWS, HashEncoder, row, train_set
+from tests.fakes import ROWS, HashEncoder, row, train_set, with_rowless
 
 TICKET = "rotate the seat"
 SCORERS = [scorer.name for scorer in fields(ScorerOutputs)]
@@ -115,6 +115,24 @@ def test_without_names_an_intent_that_has_no_rows_hardly_gets_probability() -> N
     whole = train_set((*ROWS, row(7, "nothing in common", "security.audit", "See the log.")))
     scores = scores_of(fit_classifier(whole.without([6]), with_names=False), "security audit")
     assert np.exp(scores.log_probabilities[0, whole.intents.index("security.audit")]) < 1e-6
+
+
+def test_the_ticket_vote_of_an_intent_without_rows_stands_in_for_its_reply_vote() -> None:
+    whole = with_rowless()
+    found = scores_of(fit_classifier(whole, with_names=True), "security audit of a seat").scorers
+    without_rows = whole.intents.index("security.audit")
+    assert found.reply_vote[0, without_rows] == found.ticket_vote[0, without_rows] > 0
+    others = [c for c in range(len(whole.intents)) if c != without_rows]
+    assert not np.allclose(found.reply_vote[0, others], found.ticket_vote[0, others])
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:2], ROWS[:1]])
+def test_without_names_an_intent_without_rows_is_never_predicted(rows: tuple[LabelledTicket, ...]) -> None:
+    """The name of the intent comes first, so it would win a tie."""
+    classifier = fit_classifier(with_rowless(rows, rowless="a.audit"), with_names=False)
+    for text in ("a audit", "xylophone", ROWS[0].text):
+        assert intent_of(classifier, text) != "a.audit"
+        assert np.exp(scores_of(classifier, text).log_probabilities[0, 0]) < 1e-4
 
 
 def test_without_names_the_words_of_a_name_change_nothing() -> None:

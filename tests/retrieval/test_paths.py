@@ -36,6 +36,8 @@ def test_good_paths_have_no_problems_and_nothing_is_made(tmp_path: Path, paths: 
         ({"weights": "w", "output": "w/run.json"}, "the name of a file of the run"),
         ({"weights": "full"}, "found run.json in it"),
         ({"weights": ".", "train": "train_rows.jsonl"}, "found train_rows.jsonl of --train, which would be replaced"),
+        ({"weights": ".", "taxonomy": "intents.json"}, "found intents.json of --taxonomy, which would be replaced"),
+        ({"output": "taxonomy.json", "taxonomy": "taxonomy.json"}, "found the file of --taxonomy"),
         ({"weights": ".", "val": "link.jsonl"}, "of --val, which would be replaced"),
     ],
 )

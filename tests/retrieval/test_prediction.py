@@ -41,7 +41,7 @@ def test_an_explanation_is_the_record_of_the_retrieval_and_of_the_reply(found: t
 
 def test_a_record_holds_all_that_retrieval_found_to_five_decimals(found: tuple[Retrieval, ...]) -> None:
     record = retrieval_record(found[0])
-    scores = "confidence, in_scope_score, in_scope_threshold, out_of_scope"
+    scores = "confidence, in_scope_score, in_scope_threshold, out_of_scope, intent_has_rows"
     assert ", ".join(record) == f"id, ticket, predicted_intent, {scores}, intents, neighbours, exemplars, tied"
     assert ", ".join(record["intents"][0]) == "intent, probability, regression, ticket_vote, reply_vote, bm25"
     keys = "id, intent, cosine, vote_share, reply_cosine, bm25, exemplar_score, shared_words"
@@ -65,3 +65,14 @@ def test_a_ticket_request_holds_the_stored_reply_or_else_the_ticket() -> None:
     assert ROWS[0].ideal_reply in ticket_request(ROWS[0])
     assert ROWS[0].text not in ticket_request(ROWS[0])
     assert ROWS[0].text in ticket_request(replace(ROWS[0], ideal_reply=""))
+
+
+def test_a_reply_prompt_says_what_the_intents_that_it_names_are_about_once_each_and_cut() -> None:
+    plain = reply_prompt_text("seat?", ROWS[:3], intent="security.audit")
+    about = {"billing.seat": "Seats  and\nguests.", "security.audit": "x" * 500, "data.export": "Not named here."}
+    prompt = reply_prompt_text("seat?", ROWS[:3], intent="security.audit", descriptions=about)
+    beginning, _, rest = prompt.user.partition("\n\n")
+    assert rest == plain.user
+    assert beginning.split("\n") == ["Intents:", "billing.seat: Seats and guests.", f"security.audit: {'x' * 199}…"]
+    assert (prompt.system, prompt.assistant) == (plain.system, plain.assistant)
+    assert reply_prompt_text("seat?", ROWS[:3], intent="a", descriptions={"other": "x"}).user == plain.user

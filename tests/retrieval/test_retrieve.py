@@ -9,7 +9,7 @@ from retrieval.label_names import label_names_gate
 from retrieval.prediction import retrieval_record
 from retrieval.retrieve import IntentQuestion, LmScorer, Retrieval, retrieve, retrieve_train_rows
 from retrieval.tickets import LabelledTicket, Ticket
-from tests.fakes import ROWS, HashEncoder, row, train_set
+from tests.fakes import ROWS, HashEncoder, row, train_set, with_rowless
 
 EIGHT = tuple(row(i, f"about {word} {i}", f"{word}.question", f"{word} {i}") for i, word in enumerate("abcdefgh" * 2))
 TICKETS = [Ticket(f"v{i}", f"seat token export {i} {row.text}") for i, row in enumerate(ROWS)]
@@ -182,3 +182,28 @@ def test_train_rows_are_retrieved_as_if_they_were_new() -> None:
         assert one.intent == classifier.train_set.intents[int(log_p[number].argmax())]
         assert one.confidence == pytest.approx(np.exp(log_p[number].max()))
     assert retrieve_train_rows(classifier, np.array([], dtype=np.int64), log_p[:0]) == ()
+
+
+def test_an_intent_without_rows_is_answered_from_the_nearest_row_and_says_so() -> None:
+    classifier = fit_classifier(with_rowless(), with_names=True)
+    audit, seat = ask(classifier, [Ticket("v", "security audit token"), Ticket("w", ROWS[0].text)])
+    assert (audit.intent, audit.intent_has_rows, audit.tied) == ("security.audit", False, None)
+    assert all(exemplar.intent != "security.audit" for exemplar in audit.exemplars)
+    assert (seat.intent, seat.intent_has_rows) == ("billing.seat", True)
+
+
+def test_the_language_model_is_not_asked_about_a_ticket_whose_likeliest_intent_has_no_row() -> None:
+    classifier, scorer = fit_classifier(with_rowless(), with_names=True), FakeScorer()
+    tickets = [Ticket("v", "security audit token"), Ticket("w", ROWS[0].text)]
+    audit, _ = ask(classifier, tickets, lm_scorer=scorer)
+    assert [question.ticket.id for question in scorer.asked[0]] == ["w"]
+    assert audit.intent == "security.audit"
+
+
+def test_train_rows_of_a_taxonomy_may_be_taken_for_an_intent_without_rows() -> None:
+    rows = (*ROWS, row(7, "security audit", "api.token", "Press the other button."))
+    classifier = fit_classifier(with_rowless(rows), with_names=True)
+    log_p = out_of_fold_log_probabilities(classifier)
+    (found,) = retrieve_train_rows(classifier, np.array([6]), log_p[[6]])
+    assert (found.intent, found.intent_has_rows) == ("security.audit", False)
+    assert np.isfinite(log_p).all()

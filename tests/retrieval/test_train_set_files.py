@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import faiss
@@ -6,10 +7,11 @@ import pytest
 
 from retrieval.errors import ModelUnavailable
 from retrieval.index import build_row_index
+from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import InputProblems
-from retrieval.train_set import TrainSet
+from retrieval.train_set import TrainSet, embed_train_set
 from retrieval.train_set_files import load_train_set, save_train_set
-from tests.fakes import ROWS, row, train_set
+from tests.fakes import ROWS, HashEncoder, row, train_set
 
 
 def save(folder: Path, found: TrainSet) -> Path:
@@ -68,3 +70,18 @@ def test_a_file_that_was_cut_is_one_sentence(tmp_path: Path, name: str, share: f
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelUnavailable, match=rf"{name} cannot be loaded: [^\n]+$"):
         load_train_set(tmp_path, "hash")
+
+
+def test_the_taxonomy_of_a_run_is_kept_with_its_intents_without_rows(tmp_path: Path) -> None:
+    given = Taxonomy({"a.b": "", "billing": "Seats."} | dict.fromkeys({row.intent for row in ROWS}, ""), {"a": "a.b"})
+    saved = replace(embed_train_set(ROWS, HashEncoder(), given), taxonomy=given)
+    loaded, _ = load_train_set(save(tmp_path, saved), "hash")
+    assert loaded.intents == saved.intents
+    assert {"a.b", "billing"} < set(loaded.intents)
+    assert (loaded.labels.tolist(), loaded.descriptions) == (saved.labels.tolist(), {"billing": "Seats."})
+    assert loaded.taxonomy is not None
+    assert loaded.taxonomy.canonical["a"] == "a.b"
+
+
+def test_without_a_taxonomy_there_is_no_such_file(tmp_path: Path) -> None:
+    assert not (save(tmp_path, train_set()) / "intents.json").exists()

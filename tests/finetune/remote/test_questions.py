@@ -54,6 +54,16 @@ def test_a_question_about_intents_shows_rows_and_ticket_and_nothing_else() -> No
     assert ROWS[0].text not in text
 
 
+def test_both_questions_say_what_the_intents_that_they_name_are_about() -> None:
+    about = {"api.token": "Keys of the API.", "data.export": "Not among the rows."}
+    plain, told = intent_question(ASKED, INTENTS), intent_question(ASKED, INTENTS, about)
+    assert told.user == f"Intents:\napi.token: Keys of the API.\n\n{plain.user}"
+    assert told.most().prompt > plain.most().prompt
+    ticket = Ticket("v", "rotate my token")
+    (found,) = retrieve(classifier_for(ROWS), [ticket], HashEncoder().encode([ticket.text]), exemplars=1)
+    assert reply_question(found, max_tokens=77, descriptions=about).user.startswith("Intents:\napi.token: Keys of the API.\n\n")
+
+
 def test_a_question_for_a_reply_has_the_words_that_a_local_base_gets() -> None:
     ticket = Ticket("v", "one more seat")
     (found,) = retrieve(classifier_for(ROWS), [ticket], HashEncoder().encode([ticket.text]))
