@@ -52,6 +52,6 @@ def test_of_answering(classifier: IntentClassifier) -> None:
     with endpoint(lambda *_: said({"scores": [], "reply": "Open the menu."})) as stub:
         intents, replies = (replace(gate, passed=True) for gate in (remote_intents_untested("-"), remote_replies_untested("-")))
         model = RemoteModel(client_of(stub), classifier, intents, replies, 0, inf)
-        found = model.retrieve([Ticket("v", "please help me 7")], NumberBlind().encode(["please help me 7"]), local=None)
+        found = model.retrieve([Ticket("v", "please help me 104")], NumberBlind().encode(["please help me 104"]), local=None)
         model.write_replies(found)
     assert_described(stub)
