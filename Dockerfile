@@ -27,7 +27,7 @@ USER 10001
 ARG MODELS=""
 RUN test -z "$MODELS" || { python -m retrieval.model_files $MODELS && python -c "import sys; \
 from finetune.base_model import load_base; from retrieval.known_models import known_names; \
-[load_base(name) for name in sys.argv[1:] if name in known_names('base')]" $MODELS && chmod --recursive a+rwX /cache; }
+[load_base(name) for name in sys.argv[1:] if name in known_names('base')]" $MODELS && chmod --recursive a+rwX /cache/*; }
 
 WORKDIR /data
 # Python as the first process ignores SIGTERM; on SIGINT the run ends cleanly.

@@ -1,36 +1,32 @@
 """Learns from about thirty labelled support tickets of one product and answers new ones.
 
     python run.py --train train.jsonl --val val.jsonl --weights DIR --output results.json
+    python run.py --val more.jsonl --weights DIR --output more.json      the same answers again, from the run in DIR
 
 Reads, embeds and indexes, fine-tunes, answers, writes: this file calls the stages in their order, every decision is made in the
 modules it calls. Heavy imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
-Exit status: 0 done; 1 a model that was named cannot be loaded, or a file cannot be written; 2 something is wrong with the
-input, all of it reported at once; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 a model that was named cannot be loaded, a file cannot be written, or memory ran out; 2 something is
+wrong with the input, all of it reported at once; 130 stopped by Ctrl-C.
 """
 
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from finetune.base_selection import base_problems
 from retrieval.columns import parse_columns
-from retrieval.command_line import Settings, parse
-from retrieval.console import Clock, Verbosity, display, elapsed, expect, print_summary, say_more
+from retrieval.command_line import Settings, parse, training_only_problems
+from retrieval.console import Clock, Verbosity, display, expect, print_summary, say_more
 from retrieval.defaults_file import name_the_file
-from retrieval.errors import ModelUnavailable
-from retrieval.files import write_json, write_jsonl
+from retrieval.errors import ModelUnavailable, memory_sentence
+from retrieval.masking import masking_warnings
 from retrieval.paths import path_problems
 from retrieval.progress import plan_of
-from retrieval.run_files import PREDICTIONS, kept_files, publish, versions
-from retrieval.runtime import PROCESS_INDEX, WorkerLost, configure
-from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy, rowless_warnings, taxonomy_record
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket, input_warnings, read_val
+from retrieval.runtime import PROCESS_INDEX, WorkerLost, check_address_space, configure
+from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
+from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 
 if TYPE_CHECKING:
     from finetune.language_model import LanguageModel
@@ -38,16 +34,16 @@ if TYPE_CHECKING:
     from retrieval.encoder import Encoder, SentenceEncoder
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
-    from retrieval.prediction import Prediction, Reply
-    from retrieval.retrieve import Retrieval
 
-LOADING_ENCODER = 0.3  # of the time budget is gone when a download of the encoder ends
+LOADING = 0.3  # of the time budget is gone when a download of the encoder, or of what a finished run needs, ends
+ANSWERING = 0.95  # and so much when a finished run ends writing replies
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; the one place where errors become sentences."""
     settings, verbosity = parse(arguments)
     try:
+        check_address_space()
         with display(verbosity=verbosity):
             run(settings, verbose=verbosity == Verbosity.VERBOSE)
     except InputProblems as error:
@@ -56,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(1, f"error: {error}")
     except OSError as error:
         return _failed(1, f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}")
+    except MemoryError as error:
+        return _failed(1, f"error: {memory_sentence(error)}")
     except KeyboardInterrupt:
         return _failed(130, "stopped")
     return 0
@@ -71,14 +69,24 @@ def _failed(status: int, *sentences: str) -> int:
 
 
 def run(settings: Settings, *, verbose: bool = False) -> None:
-    """The stages in their order; `verbose` lets the libraries print their warnings.
+    """Trains and answers, or answers again; `verbose` lets the libraries print their warnings.
 
     Raises:
         InputProblems: something is wrong with what the user gave; nothing was written.
         ModelUnavailable: a model that was named cannot be loaded.
         WorkerLost: another process of the run is gone.
     """
-    from retrieval.encoder import encoder_record
+    if settings.train is None:
+        answer_again(settings, verbose=verbose)
+    else:
+        train_and_answer(settings, verbose=verbose)
+
+
+def train_and_answer(settings: Settings, *, verbose: bool) -> None:
+    """The stages of a run in their order; raises as `run` does."""
+    from finetune.run_record import facts, record_of, training_record, warnings_of
+    from finetune.run_writer import write_run
+    from finetune.support_model import SupportModel
 
     clock = Clock()
     with clock.stage("read", f"read {settings.train} and {settings.val}"):
@@ -91,30 +99,46 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
     model = fine_tune(settings, classifier, encoder, clock)
     remote = try_remote(settings, classifier, encoder, tickets, clock)
     training = training_record(model, classifier, clock)
-    predictions = answer(tickets, encoder, classifier, model, clock, remote=remote)
-    limits = model.limits() if model else ()
+    support = SupportModel(encoder, classifier, model, remote)
+    predictions = support.answer(tickets, clock=clock)
     if PROCESS_INDEX:  # the first process writes for all
         return
     with clock.stage("check", "look for input that is probably wrong"):
-        found = warnings_of(classifier, tickets, predictions)
-        warnings = [*encoder.warnings, *found, *(model.warnings if model else ()), *limits]
-        warnings += kept_warnings(settings.weights, model)
-        warnings += remote.warnings if remote else ()
-    record = {
-        **settings.record(),
-        # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
-        "deterministic": not (limits or encoder.warnings or (remote and remote.varies)),
-        "threads": threads,
-        "encoder": encoder_record(encoder.files),
-        **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
-        **(remote.record() if remote else {}),
-        "training": training,
-        **({"taxonomy": taxonomy_record(taxonomy, {row.intent for row in rows})} if taxonomy else {}),
-        "gates": [asdict(gate) for gate in (*label_gates, *(model.gates if model else ()), *(remote.gates if remote else ()))],
-        "warnings": warnings,
-    }
-    write(settings, record, predictions, partial(save_parts, classifier, model, record), clock)
-    print_summary(predictions, facts=facts(settings, record, classifier, remote), warnings=warnings)
+        warnings = [*warnings_of(settings, encoder, support, tickets, predictions), *masking_warnings(rows)]
+    record = record_of(
+        settings,
+        encoder,
+        support,
+        label_gates=label_gates,
+        taxonomy=taxonomy,
+        threads=threads,
+        training=training,
+        warnings=warnings,
+    )
+    write_run(settings, record, support, predictions, clock)
+    print_summary(predictions, facts=facts(settings, record, support), warnings=warnings)
+
+
+def answer_again(settings: Settings, *, verbose: bool) -> None:
+    """Answers with the finished run in the weights folder, which is only read; raises as `run` does."""
+    from finetune.run_record import facts
+    from finetune.run_writer import write_result
+    from finetune.support_model import SupportModel, expect_answers
+
+    clock = Clock()
+    with clock.stage("read", f"read {settings.val}, check the run in {settings.weights}"):
+        tickets = read_tickets(settings)
+    with clock.stage("start", f"{len(tickets)} tickets; start the libraries, load the run"):
+        deadlines = {"loaded_by": settings.deadline(LOADING), "answered_by": settings.deadline(ANSWERING)}
+        support = SupportModel.load(settings.weights, **deadlines, verbose=verbose)
+    expect_answers(support, tickets)
+    predictions = support.answer(tickets, clock=clock)
+    if PROCESS_INDEX:
+        return
+    with clock.stage("write", f"write {settings.output}"):
+        write_result(settings.output, support.record, predictions)
+    warnings = [*support.warnings, *support.limits()]
+    print_summary(predictions, facts=facts(settings, support.record, support), warnings=warnings)
 
 
 def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], Taxonomy | None]:
@@ -125,6 +149,8 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     """
     from retrieval.encoder import encoder_problems
 
+    if settings.train is None:
+        raise ValueError("found no train rows, expected a file")
     columns, column_problems = parse_columns(settings.columns)
     rows, taxonomy, train_problems = read_train_and_taxonomy(settings.train, settings.taxonomy, columns=columns)
     tickets, val_problems = read_val(settings.val, columns=columns)
@@ -144,6 +170,23 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     return rows, tickets, taxonomy
 
 
+def read_tickets(settings: Settings) -> tuple[Ticket, ...]:
+    """Reads the tickets, checks all settings and the run in the weights folder, of which nothing is loaded yet.
+
+    Raises:
+        InputProblems: with all that is wrong.
+    """
+    from finetune.support_model import run_problems
+
+    columns, problems = parse_columns(settings.columns)
+    tickets, val_problems = read_val(settings.val, columns=columns)
+    paths = path_problems(train=None, val=settings.val, weights=settings.weights, output=settings.output)
+    problems = [*problems, *val_problems, *paths, *training_only_problems(settings), *run_problems(settings.weights)]
+    if problems:
+        raise InputProblems(name_the_file(problems, settings.origins))
+    return tickets
+
+
 def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]":
     """Starts the libraries and loads the encoder; returns the number of threads, too.
 
@@ -153,7 +196,7 @@ def start(settings: Settings, *, verbose: bool) -> "tuple[int, SentenceEncoder]"
     threads = configure(verbose=verbose)
     from retrieval.encoder import load_encoder
 
-    encoder = load_encoder(settings.encoder, deadline=settings.deadline(LOADING_ENCODER))
+    encoder = load_encoder(settings.encoder, deadline=settings.deadline(LOADING))
     say_more(f"encoder {encoder.name} ({encoder.files.source}): {encoder.files.path}")
     return threads, encoder
 
@@ -201,130 +244,6 @@ def try_remote(
         "remote", f"try {where} on train rows, which are sent there, for {settings.remote_budget_usd:g} USD at most"
     ):
         return try_remote_model(settings, classifier, encoder, tickets)
-
-
-def training_record(model: "LanguageModel | None", classifier: "IntentClassifier", clock: Clock) -> dict[str, Any]:
-    """The `training` object of the record; without completion losses, the two losses are those of the classifier."""
-    from retrieval.cross_validation import INTENT_LOSS, intent_losses
-
-    if model and (measured := model.losses()):
-        losses, kind = measured
-    else:
-        with clock.stage("losses", "measure the intent classifier's losses"):
-            losses, kind = intent_losses(classifier), INTENT_LOSS
-    run = model.tuned.run if model and model.tuned else None
-    figures = {"steps": run.steps if run else 0, "train_loss": losses[0], "val_loss": losses[1]}
-    return figures | {"wall_clock_s": round(elapsed(), 3), "loss": kind}
-
-
-def answer(
-    tickets: Sequence[Ticket],
-    encoder: "Encoder",
-    classifier: "IntentClassifier",
-    model: "LanguageModel | None",
-    clock: Clock,
-    *,
-    remote: "RemoteModel | None" = None,
-) -> "tuple[Prediction, ...]":
-    """Classifies and answers the tickets."""
-    from retrieval.compose import with_composed_replies
-    from retrieval.prediction import predictions
-    from retrieval.retrieve import retrieve
-
-    with clock.stage("embed", "embed the tickets"):
-        vectors = encoder.encode([ticket.text for ticket in tickets])
-    with clock.stage("answer", "classify the tickets, choose exemplars, answer"):
-        scorer = model.intent_scorer() if model else None
-        if remote:
-            found = remote.retrieve(tickets, vectors, local=scorer)
-        else:
-            found = retrieve(classifier, tickets, vectors, lm_scorer=scorer)
-        found = with_composed_replies(found, vectors, encoder)
-        replies = replies_to(found, model, remote)
-    if model and scorer:
-        model.cut_short += scorer.limits
-    return predictions(found, replies, seconds=clock.seconds["embed"] + clock.seconds["answer"])
-
-
-def replies_to(
-    found: "Sequence[Retrieval]", model: "LanguageModel | None", remote: "RemoteModel | None"
-) -> "tuple[Reply, ...]":
-    """The replies of the remote model where its gate lets it write, the local ones for the rest."""
-    from retrieval.prediction import copy_reply
-
-    written = remote.write_replies(found) if remote else {}
-    rest = [one for one in found if one.ticket.id not in written]
-    local = (model.write_replies(rest) if model and rest else None) or [copy_reply(one) for one in rest]
-    written |= {one.ticket.id: reply for one, reply in zip(rest, local, strict=True)}
-    return tuple(written[one.ticket.id] for one in found)
-
-
-def warnings_of(classifier: "IntentClassifier", tickets: Sequence[Ticket], predictions: "Sequence[Prediction]") -> list[str]:
-    """Warnings about input that is valid and looks wrong, and about intents that no train row has."""
-    from retrieval.train_set import near_duplicates
-
-    train_set, found = classifier.train_set, [one.retrieval for one in predictions]
-    warnings = [*input_warnings(train_set.rows, tickets), *near_duplicates(train_set)]
-    without = len(train_set.intents) - len({row.intent for row in train_set.rows})
-    predicted = {one.ticket.id: one.intent for one in found if not one.intent_has_rows}
-    return [*warnings, *rowless_warnings(without, predicted, names_used=classifier.with_names)]
-
-
-def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
-    """Which files of somebody else stay where the adapter's own would be, a sentence each."""
-    kept = kept_files(weights) if model and model.has_adapter else ()
-    why = "was not left there by a run of this program: it stays, and the adapter's own is not written"
-    return [f"{weights / name} {why}" for name in kept]
-
-
-def save_parts(classifier: "IntentClassifier", model: "LanguageModel | None", record: Mapping[str, Any], folder: Path) -> None:
-    """Writes the train set and, if there is one, the adapter with its model card into a folder."""
-    from retrieval.train_set_files import save_train_set
-
-    save_train_set(classifier.train_set, classifier.ticket_index, folder)
-    if model and model.has_adapter:
-        from finetune.model_card import save_model_card
-
-        model.save(folder)
-        rows = classifier.train_set.rows
-        save_model_card(folder, record, rows=len(rows), intents=len({row.intent for row in rows}))
-
-
-def write(
-    settings: Settings, record: dict[str, Any], predictions: "Sequence[Prediction]", save: Callable[[Path], None], clock: Clock
-) -> None:
-    """Writes the weights folder, and the result last: where it stands, all else does."""
-    with (
-        clock.stage("write", f"write {settings.weights} and {settings.output}"),
-        tempfile.TemporaryDirectory(dir=settings.weights, prefix=".unfinished-") as name,
-    ):
-        save(Path(name))
-        write_jsonl(Path(name) / PREDICTIONS, (prediction.explanation() for prediction in predictions))
-        times = {"seconds": clock.seconds, "wall_clock_s": round(elapsed(), 3)}
-        publish(Path(name), settings.weights, record | {"versions": versions()} | times)
-    training = {key: value for key, value in record["training"].items() if key != "loss"}
-    result = {"training": training, "predictions": [prediction.result() for prediction in predictions]}
-    write_json(settings.output.resolve(), result)  # through a link, not in its place
-
-
-def facts(
-    settings: Settings, record: dict[str, Any], classifier: "IntentClassifier", remote: "RemoteModel | None"
-) -> list[tuple[str, str]]:
-    """The lines of the summary that do not come from the predictions."""
-    train_set, training = classifier.train_set, record["training"]
-    without = len(train_set.intents) - len({row.intent for row in train_set.rows})
-    rowless = f", {without} of them without a row" if without else ""
-    losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
-    return [
-        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents{rowless}"),
-        ("base", record["base"]["name"]),
-        ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
-        *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),
-        *([("remote", remote.summary())] if remote else []),
-        ("result", str(settings.output)),
-        ("weights", str(settings.weights)),
-        ("time", f"{elapsed():.0f} s"),
-    ]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from retrieval.errors import ModelUnavailable
+from retrieval.errors import ModelUnavailable, memory_sentence
 from retrieval.map import NoPlots
 from retrieval.tickets import InputProblems
 
@@ -50,6 +50,8 @@ def run_command(work: Callable[[], int], *, failures: tuple[type[Exception], ...
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}", file=sys.stderr)
+    except MemoryError as error:
+        print(f"error: {memory_sentence(error)}", file=sys.stderr)
     except KeyboardInterrupt:
         return 130
     return 1

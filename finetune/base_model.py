@@ -34,9 +34,9 @@ from retrieval.checkpoint_files import CHECKPOINT
 from retrieval.console import say
 from retrieval.downloads import check_disk
 from retrieval.errors import ModelUnavailable, Refused, load_or_explain
-from retrieval.files import sha256, write_json
+from retrieval.files import folder_sha256, sha256, write_json
 from retrieval.known_models import HUB_ID, KNOWN, known_names
-from retrieval.model_cache import MODEL, cache_folder, locked, new_entry
+from retrieval.model_cache import MODEL, cache_folder, discard, locked, new_entry
 from retrieval.model_files import ORIGIN, ModelFiles, find_model, find_on_hub, folder_files
 
 LARGE_PARAMETERS = 1_000_000_000  # parameters; smaller bases train with another learning rate and other prompts
@@ -70,6 +70,16 @@ class BaseModel:
     def commit(self) -> str | None:
         """What `from_pretrained` takes beside `path`: the commit of a hub id, None for a folder."""
         return self.revision if HUB_ID.fullmatch(self.path) else None
+
+
+def base_choice(base: BaseModel) -> str:
+    """The value of --base-model that loads the same weights again: a known name, a hub's ORG/NAME@COMMIT, or a path."""
+    known = (name for name in known_names("base") if base.digest == f"sha256:{KNOWN[name].sha256}")
+    if found := next(known, ""):
+        return found
+    if base.commit:
+        return f"{base.path}@{base.commit}"
+    return str(Path(base.name if base.source == "file" else base.path).resolve())
 
 
 def load_base(choice: str) -> BaseModel:
@@ -161,13 +171,15 @@ def cpu_has_bf16(*, large: bool) -> bool:
 
 
 def _conversion(name: str, source: str, digest: str) -> ModelFiles | None:
-    """The plain safetensors that were made from a GGUF file with this SHA-256, if they are in our cache."""
+    """The plain safetensors that were made from a GGUF file with this SHA-256, if they are whole in our cache."""
     folder = cache_folder() / f"converted-{digest[:32]}"
     try:
         origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if (known := origin.get("weights")) and folder_sha256(folder) != known:  # older conversions do not have it
+            return None
+        return ModelFiles(name, folder, source, origin["revision"], f"sha256:{digest}")
+    except (OSError, ValueError, KeyError, AttributeError):
         return None
-    return ModelFiles(name, folder, source, origin["revision"], f"sha256:{digest}")
 
 
 def _converted(files: ModelFiles, deadline: float) -> ModelFiles:
@@ -186,10 +198,13 @@ def _converted(files: ModelFiles, deadline: float) -> ModelFiles:
             precision: Precision = "bf16" if count >= LARGE_PARAMETERS else "fp32"
             check_memory(files.path.name, count, precision)
             check_disk(cache_folder(), int(count * BYTES_PER_PARAMETER[precision]), cure="make room, or set XDG_CACHE_HOME")
+            if (cache_folder() / entry).is_dir():
+                discard(entry)
             say(f"converting {files.path.name} to {precision}, once")
             with new_entry(entry) as work:
                 _convert(files.path, work / MODEL, precision)
-                write_json(work / MODEL / ORIGIN, {"source": files.source, "revision": files.revision, "sha256": digest})
+                origin = {"source": files.source, "revision": files.revision, "sha256": digest}
+                write_json(work / MODEL / ORIGIN, origin | {"weights": folder_sha256(work / MODEL)})
     except Refused as error:
         raise ModelUnavailable(f"{files.path.name} cannot be converted: {error}") from error
     return replace(files, path=cache_folder() / entry)

@@ -294,9 +294,8 @@ def _judged(
 
 def not_worth_testing(setup: Setup) -> str:
     """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
-    base = setup.base
-    if base.large and base.model.device.type == "cpu" and base.precision == "fp32":
-        return "a large base on a CPU without bf16 would need two more adapters and a reply to every row"
+    if setup.base.large and setup.base.model.device.type == "cpu":
+        return "a large base on a CPU would need two more adapters and a reply to every row"
     rows = np.arange(len(setup.classifier.train_set.rows))
     judged = len(rows_with_siblings(setup.classifier.train_set, rows))
     return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"

@@ -1,8 +1,12 @@
-"""Greedy generation, in batches that are the same every time.
+"""Greedy generation: a prompt gets the same reply in any company, as far as its base computes in fp32.
 
-Which rows share a batch changes float noise and, rarely, a word (transformers#25921); so rows are sorted by length, then
-id, and cut into batches of a fixed size. Padding is on the left and masked by position: the padding token may be the end
-token. Generation runs through the adapter, never through merged weights, which would answer differently (peft#1388).
+Which rows share a batch changes float noise and, rarely, a word (transformers#25921). So rows are sorted by length, then id,
+and cut into batches of a fixed size: the same prompts get the same replies. And a row of an fp32 base that anywhere came near a
+tie of two tokens is written once more alone, which decides where there is no batch, too. In bf16 and NF4 the noise is so large
+that this would be nearly every row; there a reply may differ from that of the same row in other company.
+
+Padding is on the left and masked by position: the padding token may be the end token. Generation runs through the adapter,
+never through merged weights, which would answer differently (peft#1388).
 
 A base of few parameters rarely ends its turn: it goes on with the form of the prompt, as if it wrote the next stored reply.
 What it wrote before that is its reply, and writing stops there, as with the stop sequences of few-shot prompting.
@@ -17,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from finetune.base_model import BaseModel
 from finetune.memory import is_out_of_memory, release
@@ -26,6 +30,7 @@ from retrieval.console import bar
 from retrieval.prompt_text import FORM, FORM_LINES
 
 BATCH = 16  # a step of 16 rows reads the weights once, as a step of one row does
+NEAR_TIE = 1e-3  # between the logits of two tokens; the 135M's move by 2e-5 with the batch in fp32, by .5 in bf16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Generation:
     tokens: int  # prompt and reply tokens
     seconds: float  # its share of the batch's time
     ended: bool  # by the token that ends a turn, or by the prompt's form; False if it was cut at the length limit
+    near_tie: bool = False  # whether float noise could have made it another reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ def generate(
     found: dict[str, Generation] = {}
     too_large: list[str] = []
     size, memory_retries = BATCH, 0
+    near_ties: list[Prompt] = []
     for whole in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
         left = list(whole)
         while left and time.monotonic() <= deadline:
@@ -79,6 +86,7 @@ def generate(
             if part is not None:
                 timed_out = time.monotonic() > deadline
                 found |= {row_id: reply for row_id, reply in part.items() if reply.ended or not timed_out}
+                near_ties += [prompt for prompt in left[:size] if len(part) > 1 and part[prompt.row_id].near_tie]
                 del left[:size]
                 continue
             release()
@@ -87,6 +95,11 @@ def generate(
             if tried == 1:
                 too_large.append(left.pop(0).row_id)
             size = max(1, tried // 2)
+    for prompt in near_ties:
+        alone = _try_batch(model, base, [prompt], _settings(base, end_id, max_new_tokens, deadline)) or {}
+        if time.monotonic() > deadline:
+            break
+        found |= alone
     return Generations(found, tuple(too_large), memory_retries)
 
 
@@ -126,26 +139,51 @@ def _generate_batch(
     width = max(len(prompt.ids) for prompt in batch)
     padded = [[settings.pad_token_id] * (width - len(p.ids)) + list(p.ids) for p in batch]
     mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
-    device = base.model.device
+    device, margins = base.model.device, _Margins(width, settings.eos_token_id)
     with torch.inference_mode():
         ids = model.generate(  # type: ignore[operator]
             input_ids=torch.tensor(padded, device=device),  # (b, width)
             attention_mask=torch.tensor(mask, device=device),
             generation_config=settings,
             tokenizer=base.tokenizer,  # for the stop strings
+            logits_processor=LogitsProcessorList([margins]),
         )
     seconds = (time.monotonic() - began) / len(batch)
     ends = [*settings.eos_token_id, settings.pad_token_id]  # a row that stopped before the others is padded
+    near = margins.near_ties() if base.precision == "fp32" else [False] * len(batch)
     return {
-        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, ends)
-        for prompt, row in zip(batch, ids.tolist(), strict=True)
+        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, ends, near_tie=near_tie)
+        for prompt, row, near_tie in zip(batch, ids.tolist(), near, strict=True)
     }
 
 
-def _reply(base: BaseModel, written: list[int], prompt_tokens: int, seconds: float, ends: list[int]) -> Generation:
+class _Margins(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Notes for each row how near its two likeliest tokens ever came, up to its end."""
+
+    def __init__(self, prompt_width: int, ends: Sequence[int]) -> None:
+        self._width, self._ends = prompt_width, ends
+        self._least: torch.Tensor | None = None  # (b,)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """(b, length) ids so far, (b, v) logits of the next token -> the logits as they are."""
+        two = scores.topk(2, dim=-1).values.float()
+        written = input_ids[:, self._width :]
+        ended = torch.isin(written, torch.tensor(self._ends, device=written.device)).any(dim=1)
+        margin = (two[:, 0] - two[:, 1]).masked_fill(ended, math.inf)
+        self._least = margin if self._least is None else torch.minimum(self._least, margin)
+        return scores
+
+    def near_ties(self) -> list[bool]:
+        """Of each row of the batch."""
+        return [] if self._least is None else (self._least < NEAR_TIE).tolist()
+
+
+def _reply(
+    base: BaseModel, written: list[int], prompt_tokens: int, seconds: float, ends: list[int], *, near_tie: bool
+) -> Generation:
     length = next((i for i, token in enumerate(written) if token in ends), None)
     kept = written if length is None else written[:length]
     text = base.tokenizer.decode(kept, skip_special_tokens=True).strip()
     form = next((match.start() for match in FORM.finditer(text) if match.start()), None)
     ended = length is not None or form is not None
-    return Generation(text[:form].strip(), prompt_tokens + len(kept), seconds, ended=ended)
+    return Generation(text[:form].strip(), prompt_tokens + len(kept), seconds, ended=ended, near_tie=near_tie)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.base_model import BaseModel, load_candidate
+from finetune.base_model import BaseModel, base_choice, load_candidate
 from finetune.base_selection import BaseCandidate, candidates
 from finetune.distributed import Processes, start_processes
 from finetune.fit import Deadlines, FineTuned, fine_tune
@@ -106,11 +106,16 @@ class LanguageModel:
         keys = ("name", "path", "source", "revision", "digest", "parameters", "max_length", "precision")
         run = self.tuned.run
         return {
-            "base": {key: getattr(self.base, key) for key in keys},
+            "base": {"choice": base_choice(self.base)} | {key: getattr(self.base, key) for key in keys},
             "losses": list(run.losses) if run else [],
             "memory_plan": asdict(run.plan) if run else None,
             "scale": self.tuned.scale,
             "lm_scores": {"weight": self.tuned.lm_weight, "near_rows": NEAR_ROWS},
+            "replies": {
+                "generated": self.tuned.generates,
+                "max_new_tokens": self.tuned.max_new_tokens,
+                "exemplars": self.tuned.exemplars,
+            },
             "processes": self.processes.count,
         }
 
@@ -166,7 +171,7 @@ def _fit_candidate(
         OutOfMemory: it cannot be trained here.
     """
     deadlines = Deadlines(*(settings.deadline(share) for share in (LOADING, SCORING, TRAINING, EVIDENCE)))
-    base = _load_everywhere(candidate, deadlines.loading, processes)
+    base = load_everywhere(candidate, deadlines.loading, processes)
     say(f"fine-tune {base.name} ({base.precision}): score the train rows, train the adapter, measure both")
     config, seed = config_for(base), settings.seed
     tuned = fine_tune(classifier, base, encoder, config=config, seed=seed, deadlines=deadlines, processes=processes)
@@ -180,7 +185,7 @@ def _least_free_gib(processes: Processes) -> float | None:
     return min(free, default=None)
 
 
-def _load_everywhere(candidate: BaseCandidate, deadline: float, processes: Processes) -> BaseModel:
+def load_everywhere(candidate: BaseCandidate, deadline: float, processes: Processes) -> BaseModel:
     """The base in every process; the first of each machine goes first, for what it fetches or converts the others find.
 
     Raises:

@@ -13,23 +13,26 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 from torch.nn import Module
 from transformers import set_seed
 
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.memory import memory_guard
-from retrieval.files import use_default_permissions, write_json
+from retrieval.errors import ModelUnavailable, load_or_explain
+from retrieval.files import use_default_permissions, write_by, write_bytes, write_json
 from retrieval.run_files import ADAPTER_FILES
 
 LORA_R = 16
 LORA_ALPHA = 32
 FINAL = "final"
-CONFIG = "adapter_config.json"
+ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
@@ -95,9 +98,9 @@ def lora_layers(model: PeftModel) -> list[LoraLayer]:
 def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: float = 1.0) -> None:
     """Writes the final adapter, its config and the tokenizer into an existing folder."""
     with tempfile.TemporaryDirectory() as name:
-        model.save_pretrained(name, save_embedding_layers=False, selected_adapters=[FINAL])
+        write_by(partial(model.save_pretrained, name, save_embedding_layers=False, selected_adapters=[FINAL]), Path(name))
         made = Path(name) / FINAL
-        base.tokenizer.save_pretrained(made)
+        write_by(partial(base.tokenizer.save_pretrained, made), made)
         config = json.loads((made / CONFIG).read_text(encoding="utf-8"))
         config |= {"base_model_name_or_path": base.path, "revision": base.commit}
         config["lora_alpha"] = round(LORA_ALPHA * scale)
@@ -106,8 +109,26 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: floa
         _forget_how_it_was_loaded(made / TOKENIZER_CONFIG)
         for file in ADAPTER_FILES:  # not PEFT's empty model card, nor a tokenizer's folder of further templates
             if (made / file).is_file():
-                (folder / file).write_bytes((made / file).read_bytes())
+                write_bytes(folder / file, (made / file).read_bytes())
                 use_default_permissions(folder / file)
+
+
+def load_adapter(base: BaseModel, folder: Path, *, scale: float) -> PeftModel:
+    """Puts the final adapter of a finished run on the base that it was trained on; `scale` is that of the run.
+
+    Raises:
+        ModelUnavailable: the file cannot be read, or it holds an adapter of another base.
+    """
+    path = folder / ADAPTER
+    weights = load_or_explain(f"the adapter {path}", lambda: load_file(path))
+    model = attach(base, seed=0)
+    fresh = get_peft_model_state_dict(model, adapter_name=FINAL, save_embedding_layers=False)
+    if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in fresh.items()}:
+        model.unload()
+        raise ModelUnavailable(f"the adapter {path} is that of another base than {base.name}: train again")
+    set_peft_model_state_dict(model, weights, adapter_name=FINAL)
+    set_scale(model, scale)
+    return model
 
 
 def _forget_how_it_was_loaded(path: Path) -> None:

@@ -11,18 +11,19 @@ from typing import Any
 from retrieval import __version__
 from retrieval.columns import add_columns_option
 from retrieval.console import STARTED, Verbosity
-from retrieval.defaults_file import FILE, name_or_path, parse_with_defaults
+from retrieval.defaults_file import FILE, FLAG, name_or_path, parse_with_defaults
 from retrieval.run_files import PROGRAM
 
 DEFAULTS = Path(__file__).parents[1] / FILE  # beside run.py
 MAX_SECONDS = 1e8  # three years
+TRAINING_ONLY = ("taxonomy", "base_model", "encoder", "seed", "remote_model", "remote_budget_usd")  # a finished run has its own
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user asked for, as far as it decides the result."""
 
-    train: Path
+    train: Path | None  # None: the run in the weights folder answers
     val: Path
     weights: Path
     output: Path
@@ -55,12 +56,14 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add("--version", action="version", version=f"{PROGRAM} {__version__}")
     train_help = "JSONL or CSV with id, ticket, intent, ideal_reply: what to learn from"
-    add("--train", type=Path, required=True, metavar="FILE", help=train_help)
+    without = f"without it the run in --weights answers, with its own {_flags(TRAINING_ONLY)}"
+    add("--train", type=Path, metavar="FILE", help=f"{train_help}; {without}")
     add("--val", type=Path, required=True, metavar="FILE", help="JSONL or CSV with id, ticket: what to answer")
     add_columns_option(found)
     taxonomy_help = "JSON, intent -> description, synonyms: all intents, which can then be predicted without a train row"
     add("--taxonomy", type=Path, metavar="FILE", help=taxonomy_help)
-    weights_help = "folder for adapter, index and records; made if missing; files of others in it are left alone"
+    weights_help = "folder for adapter, index and records; made if missing; a run in it is replaced by --train when all of the "
+    weights_help += "new one is there, files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
     base = (
@@ -95,6 +98,16 @@ def parse(arguments: Sequence[str] | None, *, defaults: Path | None = None) -> t
     found = parse_with_defaults(parser, arguments, defaults or DEFAULTS)
     verbosity = found.options.pop("verbosity")
     return Settings(**found.options, origins={name: found.origins[name] for name in found.options}), verbosity
+
+
+def training_only_problems(settings: Settings) -> list[str]:
+    """A sentence about flags that only training obeys, where nothing is trained; defaults.toml may set them all the same."""
+    given = [name for name in TRAINING_ONLY if settings.origins.get(name) == FLAG]
+    return [f"{_flags(given)}: found no --train, expected it: the run in {settings.weights} has its own"] if given else []
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _seed(text: str) -> int:

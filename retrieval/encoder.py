@@ -29,6 +29,7 @@ Vectors = NDArray[np.float32]
 
 AUTO = "auto"
 BATCH_SIZE = 8
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory")
 FALLBACK_COST = "about 2 more of 100 intents will be wrong (EXPERIMENTS.md, section 2)"
 
 
@@ -62,13 +63,28 @@ class SentenceEncoder:
             self._model = load_or_explain(f"the encoder {files.name}", load)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """`n` texts -> (n, d) fp32 rows of length 1."""
+        """`n` texts -> (n, d) fp32 rows of length 1.
+
+        Raises:
+            MemoryError: a batch does not fit.
+        """
+        return self.encode_in_batches(texts, BATCH_SIZE)
+
+    def encode_in_batches(self, texts: Sequence[str], size: int) -> Vectors:
+        """The same, so many at a time."""
         if not texts:
             return np.zeros((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
         order = np.argsort([-len(text) for text in texts])  # as sentence-transformers does it, which says nothing meanwhile
-        batches = [order[i : i + BATCH_SIZE] for i in range(0, len(order), BATCH_SIZE)]
-        options = {"batch_size": BATCH_SIZE, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
-        found = [self._model.encode([texts[i] for i in batch], **options) for batch in bar(batches, "embed")]
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        options = {"batch_size": size, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
+        try:
+            found = [self._model.encode([texts[i] for i in batch], **options) for batch in bar(batches, "embed")]
+        except RuntimeError as error:  # torch.OutOfMemoryError on a GPU; of the CPU's allocator a plain one
+            if not OUT_OF_MEMORY.search(str(error)):
+                raise
+            raise MemoryError(
+                f"a batch of {size} texts does not fit: close other programs, or name a smaller --encoder"
+            ) from error
         return np.asarray(np.concatenate(found)[np.argsort(order)], dtype=np.float32)
 
 

@@ -14,6 +14,11 @@ class Refused(Exception):
     """One source cannot deliver a model; the message is the half of a sentence that says why and what to do."""
 
 
+def memory_sentence(error: MemoryError) -> str:
+    """What a user reads where memory ran out."""
+    return f"not enough memory: {str(error) or 'close other programs, allow this one more, or name a smaller model'}"
+
+
 def load_or_explain(what: str, load: Callable[[], T]) -> T:
     """Calls `load`; whatever a malformed checkpoint makes a library raise becomes one sentence.
 

@@ -4,13 +4,32 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the block names this path: where a disk is full, Python's own names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes beside the target and renames: the target is the old file or the new one, never a part."""
+    """Writes beside the target and renames: the target is the old file or the new one, never a part.
+
+    Raises:
+        OSError: that names the target.
+    """
+    with naming(path):
+        _write_beside(path, text)
+
+
+def _write_beside(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".unfinished-", delete=False) as file:
         unfinished = Path(file.name)
         try:
@@ -36,6 +55,27 @@ def write_json(path: Path, value: Any) -> None:
 def write_jsonl(path: Path, values: Iterable[Any]) -> None:
     """One JSON object per line."""
     write_text(path, "".join(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n" for value in values))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a file in a folder that nobody looks into yet; an OSError names it."""
+    with naming(path):
+        path.write_bytes(data)
+
+
+def write_by(library: Callable[[], object], path: Path) -> None:
+    """Calls a library that writes below a path.
+
+    Raises:
+        OSError: it failed; safetensors and tokenizers raise errors of their own where a disk is full.
+    """
+    with naming(path):
+        try:
+            library()
+        except OSError:
+            raise
+        except Exception as error:  # tokenizers raises Exception itself
+            raise OSError(None, next(iter(str(error).strip().splitlines()), type(error).__name__)) from error
 
 
 def use_default_permissions(path: Path) -> None:

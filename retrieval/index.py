@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval.encoder import Vectors, unit
 from retrieval.errors import ModelUnavailable, load_or_explain
+from retrieval.files import write_bytes
 
 # Scores closer than this are ties, and ties go to the earlier row: a vector moves by 1e-6 with its batch.
 DECIMALS = 5
@@ -51,7 +52,7 @@ class RowIndex:
 
     def save(self, path: Path) -> None:
         """Writes the FAISS index; the rest follows from the rows and their vectors."""
-        faiss.write_index(self.faiss_index, str(path))
+        write_bytes(path, faiss.serialize_index(self.faiss_index).tobytes())  # FAISS's own writer raises what names no reason
 
 
 def build_row_index(vectors: Vectors, texts: Sequence[str]) -> RowIndex:

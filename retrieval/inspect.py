@@ -16,21 +16,22 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from retrieval.classifier_files import load_classifier
 from retrieval.columns import add_columns_option, parse_columns
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
-from retrieval.errors import ModelUnavailable
+from retrieval.errors import ModelUnavailable, memory_sentence
 from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
-from retrieval.label_names import embed_and_test_labels, label_names_gate
+from retrieval.label_names import embed_and_test_labels
 from retrieval.map import MapPoint, NoPlots, draw_map
 from retrieval.prediction import retrieval_record
 from retrieval.prompt_text import reply_prompt_text
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure
+from retrieval.saved_run import SavedRun, find_run, load_encoder_of, reading
 from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
-from retrieval.train_set_files import RunSettings, load_settings, load_train_set
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error.filename or 'a file'} cannot be read or written: {error.strerror or error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"error: {memory_sentence(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -79,22 +83,15 @@ def inspect(options: argparse.Namespace) -> None:
         ModelUnavailable: the encoder, or a file of the run, cannot be loaded.
         NoPlots: --map without matplotlib.
     """
-    rows, taxonomy, tickets, settings = read_input(options)
+    rows, taxonomy, tickets, run = read_input(options)
     configure()
-    encoder = load_encoder(options.encoder or settings.encoder)
+    encoder = load_encoder_of(run, options.encoder) if run else load_encoder(options.encoder or AUTO)
     for warning in encoder.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if settings.digest and encoder.files.digest != settings.digest:
-        expected = f"the one of the run in {options.weights}: {settings.encoder_name}, {settings.digest}"
-        raise ModelUnavailable(f"the encoder {encoder.name} has the digest {encoder.files.digest}, expected {expected}")
-    if settings.lm_weight:
+    if run and run.lm_weight:
         where = f"{options.weights}/predictions.jsonl has what the run decided"
         print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
-    if options.weights:
-        classifier = classifier_of_run(options.weights, encoder, seed=settings.seed)
-    else:
-        train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=settings.seed)
-        classifier = fit_classifier(train_set, with_names=gates[-1].passed)
+    classifier = classifier_of(run, rows, taxonomy, encoder)
     shown: list[Retrieval] = []
     for batch in [tickets] if tickets else typed_tickets():
         vectors = encoder.encode([ticket.text for ticket in batch])
@@ -108,8 +105,8 @@ def inspect(options: argparse.Namespace) -> None:
 
 def read_input(
     options: argparse.Namespace,
-) -> tuple[tuple[LabelledTicket, ...], Taxonomy | None, tuple[Ticket, ...], RunSettings]:
-    """Train rows and taxonomy (none with --weights), tickets (none: ask for them), and the settings of the run.
+) -> tuple[tuple[LabelledTicket, ...], Taxonomy | None, tuple[Ticket, ...], SavedRun | None]:
+    """Train rows and taxonomy (none with --weights), tickets (none: ask for them), and the finished run (none with --train).
 
     Raises:
         InputProblems: with all that is wrong.
@@ -123,7 +120,7 @@ def read_input(
     elif options.taxonomy:
         problems.append(f"--taxonomy {options.taxonomy}: found --weights, whose run has its own; expected --train")
     problems += found
-    settings, found = load_settings(options.weights) if options.weights else (RunSettings(), [])
+    run, found = find_run(options.weights) if options.weights else (None, [])
     problems += found
     tickets, found = read_val(options.val, columns=columns) if options.val else ((), [])
     problems += found
@@ -139,13 +136,18 @@ def read_input(
         problems.append(f"--map {options.map}: found no .png or .svg, expected one of them")
     if problems:
         raise InputProblems(problems)
-    return rows, taxonomy, tickets, settings
+    return rows, taxonomy, tickets, run
 
 
-def classifier_of_run(weights: Path, encoder: SentenceEncoder, *, seed: int) -> IntentClassifier:
-    """The classifier of a finished run, from the vectors and the FAISS index in its folder."""
-    train_set, index = load_train_set(weights, encoder.name)
-    return fit_classifier(train_set, with_names=label_names_gate(train_set, seed=seed).passed, ticket_index=index)
+def classifier_of(
+    run: SavedRun | None, rows: Sequence[LabelledTicket], taxonomy: Taxonomy | None, encoder: SentenceEncoder
+) -> IntentClassifier:
+    """The classifier of a finished run, or one that is fitted as a run fits it."""
+    if run:
+        with reading(run.folder):
+            return load_classifier(run.folder, encoder.name)
+    train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=0)
+    return fit_classifier(train_set, with_names=gates[-1].passed)
 
 
 def typed_tickets() -> Iterator[tuple[Ticket, ...]]:

@@ -112,6 +112,14 @@ class BM25Documents:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """What is fitted by iterations, or by cross-validation."""
+
+    regression: LogisticRegression | None  # None with one class or none: nothing to tell apart
+    in_scope_threshold: float  # a ticket with a lower in-scope score is probably out of scope
+
+
+@dataclass(frozen=True, slots=True)
 class IntentClassifier:
     """The fitted scorers over one train set."""
 
@@ -185,7 +193,12 @@ def winners(log_probabilities: Floats) -> Rows:
 
 
 def fit_classifier(
-    train_set: TrainSet, *, with_names: bool, weights: ScorerWeights | None = None, ticket_index: RowIndex | None = None
+    train_set: TrainSet,
+    *,
+    with_names: bool,
+    weights: ScorerWeights | None = None,
+    ticket_index: RowIndex | None = None,
+    fitted: Fitted | None = None,
 ) -> IntentClassifier:
     """Fits the scorers.
 
@@ -194,7 +207,11 @@ def fit_classifier(
         with_names: whether label names are used, the decision of `label_names_gate`.
         weights: of the scorers.
         ticket_index: of the same rows, where it was loaded from a finished run.
+        fitted: to the same rows, where it was loaded from a finished run.
     """
+    found = fitted or Fitted(
+        _fit_regression(train_set, with_names=with_names), in_scope_threshold(train_set, with_names=with_names)
+    )
     tickets = ticket_index or build_row_index(train_set.ticket_vectors, [row.text for row in train_set.rows])
     replies = build_row_index(train_set.reply_vectors, [row.ideal_reply for row in train_set.rows])
     names = train_set.name_vectors
@@ -209,8 +226,8 @@ def fit_classifier(
         reply_vote=_vote_index(train_set.class_sums(unit(train_set.reply_vectors - replies.mean))),
         documents=_bm25_documents(train_set, with_names=with_names),
         class_vectors=class_vectors(train_set, with_names=with_names),
-        in_scope_threshold=in_scope_threshold(train_set, with_names=with_names),
-        regression=_fit_regression(train_set, with_names=with_names),
+        in_scope_threshold=found.in_scope_threshold,
+        regression=found.regression,
     )
 
 

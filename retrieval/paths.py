@@ -7,10 +7,11 @@ from pathlib import Path
 from retrieval.run_files import RUN_FILES, foreign_files
 
 
-def path_problems(*, train: Path, val: Path, weights: Path, output: Path, taxonomy: Path | None = None) -> list[str]:
-    """What is wrong with the paths of a run, a sentence each."""
-    read = {"--train": train, "--val": val} | ({"--taxonomy": taxonomy} if taxonomy else {})
-    for option, path in {**read, "--weights": weights, "--output": output}.items():
+def path_problems(*, train: Path | None, val: Path, weights: Path, output: Path, taxonomy: Path | None = None) -> list[str]:
+    """What is wrong with the paths of a run, a sentence each; without train rows the weights folder is only read."""
+    named = {"--train": train, "--val": val, "--taxonomy": taxonomy}
+    inputs = {option: path for option, path in named.items() if path}
+    for option, path in {**inputs, "--weights": weights, "--output": output}.items():
         try:
             str(path).encode()
             path.resolve().exists()
@@ -19,9 +20,9 @@ def path_problems(*, train: Path, val: Path, weights: Path, output: Path, taxono
         except (OSError, RuntimeError) as error:  # too long a name, no permission to look, links in a circle
             return [f"{option} {path}: cannot be used ({error}), expected a path"]
     return [
-        *_folder_problems(weights),
+        *([] if train is None else _folder_problems(weights)),
         *_output_problems(output, weights),
-        *_overlaps(read, weights=weights, output=output),
+        *_overlaps(inputs, weights, output, trains=train is not None),
     ]
 
 
@@ -44,7 +45,7 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
         return [f"--output {output}: found a {'folder' if output.is_dir() else 'device or a pipe'}, expected a file"]
     if output.resolve() in (weights.resolve(), *weights.resolve().parents):
         return [f"--output {output}: --weights {weights} makes a folder of it, expected another name"]
-    if parent == weights.resolve():  # it will be there
+    if parent == weights.resolve() and not parent.exists():  # it will be there
         return []
     if not parent.is_dir():
         return [f"--output {output}: found no folder {output.parent}, expected one that exists"]
@@ -53,16 +54,16 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
     return []
 
 
-def _overlaps(read: Mapping[str, Path], *, weights: Path, output: Path) -> list[str]:
+def _overlaps(inputs: Mapping[str, Path], weights: Path, output: Path, *, trains: bool) -> list[str]:
     own = {(weights / name).resolve() for name in RUN_FILES}
     found = []
-    for option, path in read.items():
+    for option, path in inputs.items():
         if path.resolve() == output.resolve():
             found.append(f"--output {output}: found the file of {option}, expected another file")
-        if path.resolve() in own:
+        if trains and path.resolve() in own:
             found.append(
                 f"--weights {weights}: found {path.name} of {option}, which would be replaced; expected another folder"
             )
     if output.resolve() in own:
-        found.append(f"--output {output}: found the name of a file that the run writes into --weights, expected another name")
+        found.append(f"--output {output}: found the name of a file of the run in --weights, expected another name")
     return found

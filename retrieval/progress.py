@@ -125,16 +125,27 @@ class Progress:
 def plan_of(rows: int, tickets: int, *, model: bool) -> tuple[Part, ...]:
     """The parts of a run with so many train rows and tickets, with a language model or without one."""
     tuned = _fine_tuning(min(rows, LEARNED_ROWS)) if model else [Part("losses", FIT_S * rows)]
-    blocks = [min(BLOCK, tickets - start) for start in range(0, tickets, BLOCK) if model]
-    ask = partial(Part, "answer", model=True, chance=SELDOM)
     return (
         Part("start", START_S),
         *(Part("index", EMBED_S * rows * share, "embed") for share in (1.0, 1.0, 0.1)),  # tickets, replies, label names
-        *(Part("index", 0.5), *tuned, Part("embed", EMBED_S * tickets, "embed"), Part("answer", 0.1)),
+        *(Part("index", 0.5), *tuned, *_answering(tickets, model=model)),
+        *(Part("check", 0.1), Part("write", 0.3)),
+    )
+
+
+def plan_of_answers(tickets: int, *, model: bool) -> tuple[Part, ...]:
+    """The parts of answering so many tickets with a finished run, after it was loaded."""
+    return (*_answering(tickets, model=model), Part("write", 0.1))
+
+
+def _answering(tickets: int, *, model: bool) -> tuple[Part, ...]:
+    blocks = [min(BLOCK, tickets - start) for start in range(0, tickets, BLOCK) if model]
+    ask = partial(Part, "answer", model=True, chance=SELDOM)
+    return (
+        *(Part("embed", EMBED_S * tickets, "embed"), Part("answer", 0.1)),
         *(ask(SCORE_S * block, "LM intent scores") for block in blocks),
         Part("answer", EMBED_S * tickets, "embed"),  # the sentences of replies that tie
         *(ask(REPLY_S * block, "write replies") for block in blocks),
-        *(Part("check", 0.1), Part("write", 0.3)),
     )
 
 

@@ -18,12 +18,36 @@ from contextlib import contextmanager
 PROCESS_INDEX = int(os.environ.get("RANK", "0")) if os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
 
+ADDRESS_SPACE = 2 * 2**30  # bytes; torch and faiss alone map 1.6 GiB, most of it files
+
+
 class WorkerLost(Exception):
     """Another process of this run is gone or does not answer; the message is one sentence for the user."""
 
 
+def check_address_space() -> None:
+    """To be called before numpy is imported: under such a limit the libraries end the process without a word.
+
+    Raises:
+        MemoryError: the process may not map as much as the libraries need; the message is one sentence.
+    """
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
+        found = f"found a limit of {limit / 2**30:.1f} GiB on the memory of this process"
+        raise MemoryError(f"{found}, expected {ADDRESS_SPACE / 2**30:.0f} GiB or more: raise it (ulimit -v)")
+
+
 def configure(*, verbose: bool = False) -> int:
-    """Sets the switches; returns the number of threads. Without `verbose` the libraries say nothing but errors."""
+    """Sets the switches; returns the number of threads. Without `verbose` the libraries say nothing but errors.
+
+    Raises:
+        MemoryError: see `check_address_space`.
+    """
+    check_address_space()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch and faiss load their OpenMP
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _silence(verbose=verbose)

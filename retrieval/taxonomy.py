@@ -9,7 +9,7 @@ the intent's own name before anything else is done. A label that the taxonomy do
 
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,9 @@ def _synonym_problems(entries: Entries) -> list[str]:
     return found
 
 
-def taxonomy_record(taxonomy: Taxonomy, intents_with_rows: Collection[str]) -> dict[str, Any]:
+def taxonomy_record(taxonomy: Taxonomy, intents_without_rows: int) -> dict[str, Any]:
     """What run.json says about a taxonomy."""
-    count = len(taxonomy.descriptions)
-    return {"sha256": taxonomy.sha256, "intents": count, "intents_without_rows": count - len(intents_with_rows)}
+    return {"sha256": taxonomy.sha256, "intents": len(taxonomy.descriptions), "intents_without_rows": intents_without_rows}
 
 
 def rowless_warnings(intents_without_rows: int, predicted: Mapping[str, str], *, names_used: bool) -> list[str]:

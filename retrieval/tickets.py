@@ -172,7 +172,8 @@ def kind_of(value: object) -> str:
 def quoted(text: str, *, limit: int = 40) -> str:
     """A piece of user text, quoted on one line and cut, for a message."""
     line = " ".join(text.split())
-    return json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
+    found = json.dumps(line if len(line) <= limit else line[: limit - 1] + "…", ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in found)  # JSON leaves the controls above 0x7e
 
 
 def printable(text: str) -> str:

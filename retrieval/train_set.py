@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from retrieval.encoder import Encoder, Vectors, humanised, unit
 from retrieval.index import ranked
+from retrieval.masking import masked
 from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import LabelledTicket, normalised, quoted
 
@@ -54,6 +55,11 @@ class TrainSet:
         """(c,) how many rows each intent has."""
         return np.bincount(self.labels, minlength=len(self.intents))
 
+    @property
+    def rowless_intents(self) -> int:
+        """How many intents have no row."""
+        return int((self.row_counts == 0).sum())
+
     def has_rows(self, intent: int) -> bool:
         """Whether any row has the intent at this position."""
         return bool((self.labels == intent).any())
@@ -84,8 +90,10 @@ class TrainSet:
 def embed_train_set(rows: Sequence[LabelledTicket], encoder: Encoder, taxonomy: Taxonomy | None = None) -> TrainSet:
     """Embeds tickets, replies and intent names; the intents are those of the rows, or of the taxonomy.
 
-    Descriptions are left out: they join where they pass their test (`label_names`).
+    Descriptions are left out: they join where they pass their test (`label_names`). Customers' data in stored replies are
+    masked here, so that nothing behind it sees them.
     """
+    rows = masked(rows)
     intents, labels = intents_of(rows, taxonomy)
     return TrainSet(
         encoder=encoder.name,
@@ -118,16 +126,26 @@ def near_duplicates(train_set: TrainSet, *, threshold: float = NEAR_DUPLICATE) -
     At most `MAX_REPORTED` pairs, looked for among the first `MAX_COMPARED` rows.
     """
     found: list[str] = []
+    for i, j in near_duplicate_pairs(train_set, threshold=threshold, at_most=MAX_REPORTED):
+        one, other = train_set.rows[i], train_set.rows[j]
+        pair = f"{quoted(one.id)} ({one.intent}) and {quoted(other.id)} ({other.intent})"
+        found.append(f"near-duplicate tickets {pair}")
+    return found
+
+
+def near_duplicate_pairs(
+    train_set: TrainSet, *, threshold: float = NEAR_DUPLICATE, at_most: int | None = None
+) -> list[tuple[int, int]]:
+    """The positions of pairs of rows with almost the same ticket and different intents, among the first `MAX_COMPARED`."""
+    found: list[tuple[int, int]] = []
     vectors = train_set.ticket_vectors[:MAX_COMPARED]
     for start in range(0, len(vectors), BLOCK):
         cosines = vectors[start : start + BLOCK] @ vectors.T  # (block, n)
         for row, j in np.argwhere(cosines >= threshold):
             i = start + row
             if i < j and train_set.labels[i] != train_set.labels[j]:
-                one, other = train_set.rows[i], train_set.rows[j]
-                pair = f"{quoted(one.id)} ({one.intent}) and {quoted(other.id)} ({other.intent})"
-                found.append(f"near-duplicate tickets {pair}")
-                if len(found) == MAX_REPORTED:
+                found.append((int(i), int(j)))
+                if len(found) == at_most:
                     return found
     return found
 

@@ -27,7 +27,7 @@ class HashEncoder:
     """A bag of hashed words: texts that share words are near each other, on every machine and in every process."""
 
     name = "hash"
-    files = ModelFiles("hash", Path("hash"), "folder", None, "sha256:0")
+    files = ModelFiles("hash", Path(__file__).parent, "folder", None, "sha256:0")  # a folder that is there
     warnings = ()
 
     def __init__(self) -> None:

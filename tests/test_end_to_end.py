@@ -9,7 +9,10 @@ import pytest
 import torch
 from peft import PeftModel
 
+import run
 from finetune.base_model import load_base
+from finetune.support_model import SupportModel
+from retrieval.tickets import read_val
 from tests.real_run import RealRun, run_sample
 from tests.test_run import ROOT
 
@@ -61,6 +64,22 @@ def test_the_saved_adapter_changes_the_base_that_its_config_names_as_far_as_its_
     tuned = PeftModel.from_pretrained(base.model, real.folder / "weights")
     assert any(weight.abs().max() > 0 for name, weight in tuned.named_parameters() if "lora_B" in name), "it was trained"
     assert torch.allclose(tuned(ids).logits, plain) == (scale == 0), "the forgetting check may allow none of it"
+
+
+def test_the_run_loaded_again_answers_each_ticket_alone_and_backwards_as_it_did(real: RealRun) -> None:
+    model = SupportModel.load(real.folder / "weights")
+    tickets, _ = read_val(real.folder / "val.jsonl")
+    found = [model.answer([ticket])[0].explanation() for ticket in reversed(tickets)][::-1]
+    keys = ("predicted_intent", "prediction", "source", "exemplars", "tied", "findings", "out_of_scope")
+    assert [[row[key] for key in keys] for row in found] == [[row[key] for key in keys] for row in real.explanations]
+
+
+def test_the_command_without_train_rows_gives_the_result_of_the_run(real: RealRun, tmp_path: Path) -> None:
+    paths = {"val": real.folder / "val.jsonl", "weights": real.folder / "weights", "output": tmp_path / "again.json"}
+    before = {path: path.stat().st_mtime_ns for path in paths["weights"].iterdir()}
+    assert run.main([text for name, path in paths.items() for text in (f"--{name}", str(path))]) == 0
+    assert without_times(json.loads(paths["output"].read_text())) == without_times(real.result)
+    assert {path: path.stat().st_mtime_ns for path in paths["weights"].iterdir()} == before
 
 
 def test_trap_8_without_network_the_same_run_gives_the_same_bytes(real: RealRun, tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_one_train_row_and_no_language_model(folder: Path) -> None:
     record = json.loads((folder / "weights" / "run.json").read_text())
     assert record["deterministic"] is True
     assert record["encoder"]["digest"].startswith("sha256:")
-    assert set(record["sha256"]) == {"train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss", "predictions.jsonl"}
+    assert set(record["sha256"]) == {
+        *("train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss", "classifier.safetensors", "predictions.jsonl")
+    }
 
 
 def test_all_problems_are_reported_at_once_with_status_2_and_nothing_is_written(
@@ -289,9 +291,12 @@ def test_auto_without_a_base_that_can_be_had_ends_at_retrieval_alone_with_the_re
 
 
 def test_retrieval_alone_loads_nothing_of_the_language_model(folder: Path) -> None:
-    code = f"import sys, run; run.main({arguments(folder)!r}); print([n for n in sys.modules if n.startswith('finetune.')])"
+    code = (
+        f"import sys, run; run.main({arguments(folder)!r}); print(sorted(n for n in sys.modules if n.startswith('finetune.')))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['finetune.base_selection']"
+    light = ["base_selection", "reload", "run_record", "run_writer", "support_model"]
+    assert done.stdout.strip() == str([f"finetune.{name}" for name in light])
 
 
 def test_a_folder_as_base_trains_saves_and_loads_again(folder: Path) -> None:
@@ -319,6 +324,92 @@ def test_a_users_readme_in_the_weights_folder_stays_and_a_warning_says_so(folder
     record = json.loads((folder / "weights" / "run.json").read_text())
     assert "README.md" not in record["sha256"]
     assert any("README.md was not left there by a run" in warning for warning in record["warnings"])
+
+
+def answering(folder: Path, **options: object) -> list[str]:
+    """The command line that answers with the run in the weights folder."""
+    chosen = {"val": folder / "val.jsonl", "weights": folder / "weights", "output": folder / "again.json"}
+    given = chosen | {"time-budget-s": 100_000} | {name.replace("_", "-"): value for name, value in options.items()}
+    return [text for name, value in given.items() for text in (f"--{name}", str(value))]
+
+
+def without_latency(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    rows = [{key: value for key, value in row.items() if key != "latency_ms"} for row in found["predictions"]]
+    return found | {"predictions": rows}
+
+
+def test_without_train_rows_the_run_in_the_folder_answers_and_is_left_as_it_was(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main(arguments(folder, seed=7)) == 0
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (folder / "weights").iterdir()}
+    (folder / "train.jsonl").unlink()
+    assert run.main(answering(folder)) == 0
+    assert without_latency(folder / "again.json") == without_latency(folder / "results.json")
+    assert re.search(r"answered +1 tickets", capsys.readouterr().err)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (folder / "weights").iterdir()} == before
+
+
+def test_tickets_that_the_run_did_not_know_come_from_csv_files_too(folder: Path) -> None:
+    assert run.main(arguments(folder)) == 0
+    (folder / "more.csv").write_text("key;body\nx;guests and seats\ny;a seat for a guest\n")
+    assert run.main(answering(folder, val=folder / "more.csv", columns="id=key,ticket=body")) == 0
+    check_result(folder / "again.json", ["x", "y"], {"billing.seat"})
+
+
+def test_without_train_rows_all_problems_come_at_once_and_no_model_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("retrieval.saved_run.load_encoder", lambda *_, **__: pytest.fail("a model was loaded"))
+    (folder / "val.jsonl").write_text("nonsense")
+    options = {"seed": 3, "base_model": "none", "encoder": "auto", "remote_model": "gpt-4.1-mini"}
+    assert run.main(answering(folder, output=folder / "no" / "r.json", **options)) == 2
+    said = capsys.readouterr().err.splitlines()[1:]
+    pieces = (
+        "val.jsonl:1:",
+        "--output",
+        "--base-model, --encoder, --seed, --remote-model: found no --train",
+        "weights: cannot be read",
+    )
+    assert all(piece in sentence for piece, sentence in zip(pieces, said, strict=False))
+    assert said[-1] == "4 problem(s) found; nothing was written"
+    assert not (folder / "weights").exists()
+
+
+@pytest.mark.parametrize("output", ["weights/run.json", "weights/tickets.faiss", "weights", "val.jsonl"])
+def test_without_train_rows_an_output_that_would_damage_the_run_is_refused(
+    folder: Path, output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run.main(arguments(folder)) == 0
+    assert run.main(answering(folder, output=folder / output)) == 2
+    assert f"--output {folder / output}: " in capsys.readouterr().err
+    assert run.main(answering(folder, output=folder / "weights" / "again.json")) == 0
+
+
+def test_a_run_whose_files_were_changed_is_one_sentence_with_status_2(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.main(arguments(folder)) == 0
+    (folder / "weights" / "train_rows.jsonl").write_text("{}")
+    capsys.readouterr()
+    assert run.main(answering(folder)) == 2
+    _, sentence, last = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(f"{folder / 'weights'}: found train_rows.jsonl changed, expected the files as the run left them")
+    assert last == "1 problem(s) found; nothing was written"
+    assert not (folder / "again.json").exists()
+
+
+def test_a_run_that_fails_leaves_the_run_before_it_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run.main(arguments(folder)) == 0
+    before = {path.name: path.read_bytes() for path in (folder / "weights").iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "predictions.jsonl")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.run_writer.write_jsonl", full)
+        assert run.main(arguments(folder, seed=5)) == 1
+    assert {path.name: path.read_bytes() for path in (folder / "weights").iterdir()} == before
+    assert run.main(answering(folder)) == 0
 
 
 def test_the_version_is_printed_without_the_required_options_and_quickly(capsys: pytest.CaptureFixture[str]) -> None:

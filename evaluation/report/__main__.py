@@ -8,7 +8,6 @@ escaped by the template.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +19,11 @@ from evaluation.score.labels import Label, read_label_files
 from evaluation.score.results import read_result, result_rows
 from retrieval.encoder import load_encoder
 from retrieval.files import write_text
-from retrieval.run_files import PREDICTIONS, RECORD
+from retrieval.run_files import PREDICTIONS
 from retrieval.runtime import configure
+from retrieval.saved_run import find_run
 from retrieval.tickets import InputProblems, read_rows
-from retrieval.train_set_files import load_settings, load_train_set
+from retrieval.train_set_files import load_train_set
 
 FIELDS = ("id", "ticket", "predicted_intent", "prediction", "source")
 
@@ -43,14 +43,14 @@ def write_page(options: argparse.Namespace) -> int:
     """Reads, renders, writes."""
     run, labels = read_input(options)
     configure()
-    write_text(options.output, render(run, labels, load_encoder(run.settings.encoder), load_encoder(GRADING_ENCODER)))
+    write_text(options.output, render(run, labels, load_encoder(run.encoder), load_encoder(GRADING_ENCODER)))
     print(f"the report stands in {options.output}", file=sys.stderr)
     return 0
 
 
 def read_input(options: argparse.Namespace) -> tuple[FinishedRun, dict[str, Label]]:
     """The run, and its labels if there are any; raises InputProblems with all that is wrong."""
-    settings, problems = load_settings(options.weights)
+    run, problems = find_run(options.weights)
     rows, row_problems = read_rows(options.weights / PREDICTIONS, FIELDS)
     problems += row_problems
     result = read_or_note(lambda: read_result(options.results), problems)
@@ -61,10 +61,10 @@ def read_input(options: argparse.Namespace) -> tuple[FinishedRun, dict[str, Labe
         problems.append(f"{', '.join(map(str, options.labels))}: found no label for any row of {options.results}")
     if not options.output.absolute().parent.is_dir() or options.output.is_dir():
         problems.append(f"--output {options.output}: cannot be a file, expected a name in a folder that exists")
-    if problems:
+    if run is None or problems:
         raise InputProblems(problems)
-    record = json.loads((options.weights / RECORD).read_text(encoding="utf-8"))
-    return FinishedRun(load_train_set(options.weights, settings.encoder_name)[0], settings, record, rows), labels
+    train_set = load_train_set(options.weights, run.encoder_name)[0]
+    return FinishedRun(train_set, run.encoder, dict(run.record), rows), labels
 
 
 if __name__ == "__main__":

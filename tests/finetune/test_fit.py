@@ -243,7 +243,7 @@ def test_the_bare_base_scores_intents_even_where_no_adapter_was_kept(monkeypatch
     assert (tuned.model, tuned.lm_weight) == (None, 0.3)
 
 
-def test_a_large_base_on_a_cpu_without_bf16_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
+def test_a_large_base_on_a_cpu_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
     monkeypatch.setattr("finetune.fit.gather_evidence", lambda *_, **__: pytest.fail("folds were trained"))
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
     assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU")

@@ -66,6 +66,7 @@ def test_a_draft_that_begins_with_the_prompts_form_is_not_cut() -> None:
 
 def test_trap_6_the_order_of_the_input_changes_neither_batches_nor_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "BATCH", 8)
+    monkeypatch.setattr(generation, "NEAR_TIE", 0.0)
     tiny = base()
     prompts, batches = prompts_for(tiny, 11, exemplars=True), list[list[int]]()
     real = tiny.model.generate
@@ -87,6 +88,46 @@ def test_a_padded_prompt_is_answered_as_it_is_alone() -> None:
     prompts = prompts_for(tiny, 3)
     together = written(tiny, prompts).written
     assert {p.row_id: written(tiny, [p]).written[p.row_id].text for p in prompts} == {k: v.text for k, v in together.items()}
+
+
+def test_a_row_that_came_near_a_tie_in_its_batch_is_written_again_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "NEAR_TIE", 1e-2)
+    tiny = base()
+    prompts, batches = prompts_for(tiny, 4), list[int]()
+    real = tiny.model.generate
+
+    def noisy(logits_processor: Any, **options: Any) -> Any:
+        """In company the first row's likeliest token is a tie; how it falls is the batch's noise."""
+        rows = len(options["input_ids"])
+        batches.append(rows)
+
+        def disturb(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            if rows > 1:
+                first, second = scores[0].topk(2).indices.tolist()
+                scores[0, second] = scores[0, first] + 1e-3
+            return scores
+
+        return real(logits_processor=[disturb, *logits_processor], **options)
+
+    expected = {prompt.row_id: written(tiny, [prompt]).written[prompt.row_id].text for prompt in prompts}
+    monkeypatch.setattr(tiny.model, "generate", noisy)
+    found = written(tiny, prompts).written
+    assert {key: value.text for key, value in found.items()} == expected
+    assert batches[:2] == [4, 1]
+    batches.clear()
+    in_bf16 = replace(tiny, precision="bf16")
+    assert {key: value.text for key, value in written(in_bf16, prompts).written.items()} != expected
+    assert batches == [4], "where nearly every row would be written twice, none is"
+
+
+def test_what_is_padded_behind_a_replys_end_is_no_tie(monkeypatch: pytest.MonkeyPatch) -> None:
+    margins = generation._Margins(1, [7])
+    sure, tie = [5.0, 0.0], [1.0, 1.0]
+    margins(torch.tensor([[3], [3]]), torch.tensor([sure, sure]))
+    margins(torch.tensor([[3, 7], [3, 4]]), torch.tensor([tie, sure]))
+    assert margins.near_ties() == [False, False]
+    margins(torch.tensor([[3, 7, 7], [3, 4, 5]]), torch.tensor([tie, tie]))
+    assert margins.near_ties() == [False, True]
 
 
 def test_trap_10_generation_goes_through_the_adapter_and_never_through_merged_weights() -> None:
@@ -134,6 +175,7 @@ def test_half_a_reply_that_the_deadline_cut_is_thrown_away(monkeypatch: pytest.M
 
 def test_out_of_memory_halves_the_batch_and_every_prompt_that_fits_alone_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "BATCH", 8)
+    monkeypatch.setattr(generation, "NEAR_TIE", 0.0)
     tiny, sizes = base(), list[int]()
     prompts = prompts_for(tiny, 9)
     real, longest = tiny.model.generate, max(len(prompt.ids) for prompt in prompts)

@@ -6,12 +6,13 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from finetune.base_model import BaseModel
 from finetune.gates import SCALES
-from finetune.lora import CONFIG, FINAL, attach, fold_adapter, save_adapter, set_scale, temporary_adapter
+from finetune.lora import CONFIG, FINAL, attach, fold_adapter, load_adapter, save_adapter, set_scale, temporary_adapter
 from finetune.training import completion_losses, train
+from retrieval.errors import ModelUnavailable
 from retrieval.run_files import ADAPTER_FILES
 from tests.fakes import base
 from tests.finetune.helpers import examples, no_memory
@@ -149,3 +150,29 @@ def test_trap_14_the_adapter_config_does_not_depend_on_the_order_of_sets_which_p
     save_adapter(model, tiny, tmp_path)
     assert (tmp_path / CONFIG).read_text() == before
     assert json.loads(before)["target_modules"] == sorted(json.loads(before)["target_modules"])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.0])
+def test_a_saved_adapter_is_loaded_bit_by_bit_at_its_scale_whatever_its_config_says(tmp_path: Path, scale: float) -> None:
+    tiny = base()
+    model = trained(tiny, epochs=3)
+    set_scale(model, scale)
+    save_adapter(model, tiny, tmp_path, scale=scale)
+    (tmp_path / CONFIG).write_text('{"base_model_name_or_path": "/elsewhere", "lora_alpha": 7, "auto_mapping": {"x": "y"}}')
+    loaded = load_adapter(base(), tmp_path, scale=scale)
+    assert losses(loaded) == losses(model)
+
+
+@pytest.mark.parametrize("damage", ["another shape", "cut"])
+def test_an_adapter_of_another_base_or_half_of_one_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    tiny = base()
+    save_adapter(trained(tiny), tiny, tmp_path)
+    weights = load_file(tmp_path / WEIGHTS)
+    if damage == "cut":
+        (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:200])
+    else:
+        save_file({name: weight[:, :8].contiguous() for name, weight in weights.items()}, tmp_path / WEIGHTS)
+    with pytest.raises(
+        ModelUnavailable, match=r"the adapter .*adapter_model\.safetensors (cannot be loaded|is that of another base)"
+    ):
+        load_adapter(base(), tmp_path, scale=1.0)

@@ -33,7 +33,7 @@ def test_good_paths_have_no_problems_and_nothing_is_made(tmp_path: Path, paths: 
         ({"weights": "file"}, "found the file"),
         ({"weights": "file/w"}, "found the file"),
         ({"weights": "nowhere"}, "found the file"),
-        ({"weights": "w", "output": "w/run.json"}, "the name of a file that the run writes"),
+        ({"weights": "w", "output": "w/run.json"}, "the name of a file of the run"),
         ({"weights": "full"}, "found run.json in it"),
         ({"weights": ".", "train": "train_rows.jsonl"}, "found train_rows.jsonl of --train, which would be replaced"),
         ({"weights": ".", "taxonomy": "intents.json"}, "found intents.json of --taxonomy, which would be replaced"),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from retrieval.progress import REPLY_S, SELDOM, Part, Progress, plan_of
+from retrieval.progress import REPLY_S, SELDOM, Part, Progress, plan_of, plan_of_answers
 
 
 @dataclass
@@ -142,3 +142,10 @@ def test_a_stage_that_begins_once_more_does_not_take_the_share_back() -> None:
     before = progress.share()
     progress.begin("load")
     assert progress.share() == before > 0
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_answering_again_has_the_parts_that_answering_has_in_a_run(model: bool) -> None:
+    whole, again = plan_of(30, 300, model=model), plan_of_answers(300, model=model)
+    assert again[:-1] == tuple(part for part in whole if part.stage in ("embed", "answer"))
+    assert again[-1].stage == "write"

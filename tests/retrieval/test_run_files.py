@@ -2,16 +2,29 @@
 
 import json
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
 import pytest
 
 from retrieval import __version__
 from retrieval.files import sha256
-from retrieval.run_files import PROGRAM, foreign_files, kept_files, own_files, publish, versions
+from retrieval.run_files import (
+    FORMAT,
+    MAKING,
+    NEXT,
+    PROGRAM,
+    finish_moving,
+    foreign_files,
+    kept_files,
+    new_run,
+    own_files,
+    publish,
+    versions,
+)
 
 FIRST = {"adapter_model.safetensors": "a1", "tokenizer.json": "t1", "tickets.faiss": "i1", "predictions.jsonl": "p1"}
 SECOND = {"tickets.faiss": "i2", "predictions.jsonl": "p2", "train_rows.jsonl": "r2"}
+CARDS = {"README.md": "card", ".gitignore": "rules"}
 
 
 @pytest.fixture
@@ -31,13 +44,12 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 def put(folder: Path, files: dict[str, str]) -> None:
     """Publishes files as a run does."""
-    with TemporaryDirectory(dir=folder.parent) as made:
-        publish(write(Path(made), files), folder, {"seed": 0})
+    with new_run(folder) as made:
+        publish(write(made, files), folder, {"seed": 0})
 
 
 def contents(folder: Path) -> dict[str, str]:
-    skipped = ("run.json", ".unfinished-")  # the second is a record that was written and not moved
-    return {path.name: path.read_text() for path in folder.iterdir() if not path.name.startswith(skipped)}
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file() and path.name != "run.json"}
 
 
 def record(folder: Path) -> dict[str, object]:
@@ -47,7 +59,8 @@ def record(folder: Path) -> dict[str, object]:
 
 def test_the_record_lists_every_file_of_the_run_with_its_hash(folder: Path) -> None:
     assert contents(folder) == FIRST
-    assert record(folder) == {"program": PROGRAM, "seed": 0, "sha256": {name: sha256(folder / name) for name in FIRST}}
+    hashes = {name: sha256(folder / name) for name in FIRST}
+    assert record(folder) == {"program": PROGRAM, "format": FORMAT, "seed": 0, "sha256": hashes}
     assert own_files(folder) == {"run.json": ""} | {name: sha256(folder / name) for name in FIRST}
     assert foreign_files(folder) == []
 
@@ -77,9 +90,6 @@ def test_a_users_file_under_one_of_our_names_is_never_replaced(tmp_path: Path, n
         put(folder, SECOND)
     assert raised.value.filename == str(folder / name)
     assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "{}"}
-
-
-CARDS = {"README.md": "card", ".gitignore": "rules"}
 
 
 @pytest.mark.parametrize("name", [*CARDS])
@@ -135,7 +145,7 @@ def test_a_record_of_another_program_makes_no_file_ours(folder: Path, text: str)
 
 
 def test_a_record_whose_hashes_are_no_object_makes_no_file_ours(folder: Path) -> None:
-    write(folder, {"run.json": json.dumps({"program": PROGRAM, "sha256": [*FIRST], "replaces": None})})
+    write(folder, {"run.json": json.dumps({"program": PROGRAM, "sha256": [*FIRST]})})
     assert own_files(folder) == {"run.json": ""}
 
 
@@ -151,40 +161,156 @@ def test_names_in_the_record_that_no_run_writes_are_never_touched(folder: Path, 
     assert (folder / name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("moves", [0, 1, 2, 3])
-def test_a_run_that_ends_between_two_moves_can_be_replaced_by_the_next(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+def cut_off_after(patch: pytest.MonkeyPatch, steps: int) -> list[None]:
+    """Lets so many changes of the file system's names succeed and no further one; returns a list of those that are left."""
+    left = [None] * steps
+
+    def counted(name: str) -> None:
+        really = getattr(Path, name)
+
+        def change(path: Path, *given: Any, **options: Any) -> Any:
+            if not left:
+                raise KeyboardInterrupt
+            left.pop()
+            return really(path, *given, **options)
+
+        patch.setattr(Path, name, change)
+
+    for name in ("replace", "rename", "unlink", "rmdir"):
+        counted(name)
+    return left
+
+
+def made_in(folder: Path, files: dict[str, str]) -> Path:
+    """A folder with a run's files, left as a killed run leaves it."""
+    made = folder / f"{MAKING}x"
+    return write(made, files)
+
+
+def changes_of_publishing(folder: Path, files: dict[str, str]) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        left = cut_off_after(patch, 100)
+        publish(made_in(folder, files), folder, {"seed": 1})
+    return 100 - len(left)
+
+
+def test_wherever_a_run_is_cut_off_the_folder_holds_all_of_the_old_one_or_all_of_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(folder, {"notes.txt": "mine"})
-    left = [None] * (moves + 1)  # the record is moved into its place first
-    really_replace = Path.replace
+    first, second = FIRST | CARDS, SECOND | {"README.md": "next card"}
+    put(write(tmp_path / "whole", {}), first)
+    steps = changes_of_publishing(tmp_path / "whole", second)
+    assert steps > len(first) + len(second) - 4, "every file is moved or deleted"
+    found = []
+    for step in range(steps):
+        folder = write(tmp_path / f"{step}", {"notes.txt": "mine"})
+        put(folder, first)
+        with monkeypatch.context() as patch:
+            cut_off_after(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                publish(made_in(folder, second), folder, {"seed": 1})
+        assert foreign_files(folder) == []
+        finish_moving(folder)
+        seed = record(folder)["seed"]
+        assert contents(folder) == {"notes.txt": "mine"} | (second if seed else first)
+        assert record(folder)["sha256"] == {name: sha256(folder / name) for name in contents(folder) if name != "notes.txt"}
+        found.append(seed)
+    assert found == sorted(found), "the old run up to one step, the new one from there on"
+    assert {*found} == {0, 1}
 
-    def replace(path: Path, target: Path) -> Path:
-        if not left:
-            raise KeyboardInterrupt
-        left.pop()
-        return really_replace(path, target)
 
+def test_moving_that_is_cut_off_again_and_again_ends_with_the_new_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", replace)
+        cut_off_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            put(folder, SECOND)
-    assert record(folder)["unfinished"] is True
+            publish(made_in(folder, SECOND), folder, {"seed": 1})
+    while (folder / NEXT).exists():
+        with monkeypatch.context() as patch:
+            cut_off_after(patch, 1)
+            try:
+                finish_moving(folder)
+            except KeyboardInterrupt:
+                continue
+    assert contents(folder) == SECOND
+    assert record(folder)["seed"] == 1
+
+
+def test_the_first_run_of_a_folder_that_is_cut_off_while_it_moves_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "weights", {})
+    with monkeypatch.context() as patch:
+        cut_off_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            publish(made_in(folder, SECOND), folder, {"seed": 1})
+    assert not (folder / "run.json").exists()
     assert foreign_files(folder) == []
-    put(folder, {"predictions.jsonl": "p3", "merges.txt": "m3"})
-    assert contents(folder) == {"notes.txt": "mine", "predictions.jsonl": "p3", "merges.txt": "m3"}
-    assert "unfinished" not in record(folder)
+    put(folder, FIRST)
+    assert contents(folder) == FIRST
 
 
-def test_a_file_that_a_user_put_among_those_of_an_unfinished_run_is_not_ours(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_the_next_run_removes_what_a_killed_one_was_making_and_nothing_else(folder: Path) -> None:
+    made_in(folder, SECOND)
+    (folder / "unfinished").mkdir()
+    put(folder, SECOND)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*SECOND, "run.json", "unfinished"])
+
+
+def test_a_run_that_fails_while_its_files_are_made_leaves_the_old_one_and_nothing_of_its_own(folder: Path) -> None:
+    def fill_the_disk() -> NoReturn:
+        with new_run(folder) as made:
+            write(made, SECOND)
+            raise OSError(28, "No space left on device")
+
+    before = sorted(folder.iterdir())
+    with pytest.raises(OSError, match="No space"):
+        fill_the_disk()
+    assert (contents(folder), sorted(folder.iterdir())) == (FIRST, before)
+
+
+def cut_off(folder: Path) -> None:
+    """A run that is cut off as soon as it has taken the other's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        cut_off_after(patch, 2)  # the record is written, the folder gets its name
         with pytest.raises(KeyboardInterrupt):
-            put(folder, SECOND)
+            publish(made_in(folder, SECOND | CARDS), folder, {"seed": 1})
+    assert (folder / NEXT).is_dir()
+
+
+def test_a_file_that_a_user_put_there_while_a_run_waits_to_be_moved_up_is_not_replaced(folder: Path) -> None:
+    cut_off(folder)
     (folder / "train_rows.jsonl").write_text("put here since")
     assert foreign_files(folder) == ["train_rows.jsonl"]
+    with pytest.raises(FileExistsError):
+        finish_moving(folder)
+    assert (folder / "train_rows.jsonl").read_text() == "put here since"
+
+
+def test_a_readme_that_a_user_put_there_since_stays_and_the_rest_is_moved_up(folder: Path) -> None:
+    cut_off(folder)
+    (folder / "README.md").write_text("mine")
+    finish_moving(folder)
+    assert contents(folder) == SECOND | CARDS | {"README.md": "mine"}
+
+
+def test_a_users_folder_with_the_name_of_a_run_on_its_way_up_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "weights", {})
+    write(folder / NEXT, {"notes.txt": "mine"})
+    assert foreign_files(folder) == [NEXT]
+    with pytest.raises(FileExistsError):
+        put(folder, SECOND)
+    assert (folder / NEXT / "notes.txt").read_text() == "mine"
+
+
+def test_no_name_in_the_record_of_a_run_on_its_way_up_leads_out_of_the_folder(folder: Path) -> None:
+    (folder.parent / "beside.txt").write_text("mine")
+    cut_off(folder)
+    listed = json.loads((folder / NEXT / "run.json").read_text())
+    listed["sha256"]["../beside.txt"] = sha256(folder.parent / "beside.txt")
+    (folder / NEXT / "run.json").write_text(json.dumps(listed))
+    finish_moving(folder)
+    assert (folder.parent / "beside.txt").read_text() == "mine"
+    assert contents(folder) == SECOND | CARDS
 
 
 def test_versions_name_the_program_python_and_the_packages_that_are_there() -> None:

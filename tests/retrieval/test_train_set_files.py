@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from retrieval.index import build_row_index
 from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import InputProblems
 from retrieval.train_set import TrainSet, embed_train_set
-from retrieval.train_set_files import RunSettings, load_settings, load_train_set, save_train_set
+from retrieval.train_set_files import load_train_set, save_train_set
 from tests.fakes import ROWS, HashEncoder, row, train_set
 
 
@@ -71,30 +70,6 @@ def test_a_file_that_was_cut_is_one_sentence(tmp_path: Path, name: str, share: f
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelUnavailable, match=rf"{name} cannot be loaded: [^\n]+$"):
         load_train_set(tmp_path, "hash")
-
-
-def test_the_settings_of_a_run_are_its_encoder_and_seed(tmp_path: Path) -> None:
-    encoder = {"name": "MiniLM", "choice": "./MiniLM", "digest": "sha256:1", "source": "folder"}
-    (tmp_path / "run.json").write_text(json.dumps({"settings": {"encoder": "auto", "seed": 7}, "encoder": encoder}))
-    assert load_settings(tmp_path) == (RunSettings(7, "./MiniLM", "MiniLM", "sha256:1"), [])
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, "cannot be read"),
-        ("{", "expected the record of a finished run.py"),
-        ("[]", "expected the record of a finished run.py"),
-        ('{"settings": {"seed": 0}}', "expected the record of a finished run.py"),
-        ('{"program": "thirty-tickets", "unfinished": true}', "expected the record of a finished run.py"),
-    ],
-)
-def test_a_record_that_is_missing_or_unfinished_is_a_problem(tmp_path: Path, text: str | None, said: str) -> None:
-    if text is not None:
-        (tmp_path / "run.json").write_text(text)
-    _, (problem,) = load_settings(tmp_path)
-    assert problem.startswith(str(tmp_path / "run.json"))
-    assert said in problem
 
 
 def test_the_taxonomy_of_a_run_is_kept_with_its_intents_without_rows(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def said(capsys: pytest.CaptureFixture[str], status: int, chosen: list[str]) -> 
 def test_all_problems_are_said_at_once(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = {"weights": tmp_path / "none", "results": tmp_path / "r.json", "labels": tmp_path / "l.jsonl"}
     problems = said(capsys, 2, options(finished, tmp_path / "no" / "page.html", **paths))
-    for piece in ("run.json: cannot be read", "predictions.jsonl: cannot", "r.json: cannot be", "l.jsonl: cannot", "--output"):
+    for piece in ("none: cannot be read", "predictions.jsonl: cannot", "r.json: cannot be", "l.jsonl: cannot", "--output"):
         assert piece in problems
 
 

@@ -1,0 +1,1 @@
+"""What is probably wrong with the train rows, and which tickets would help most if they were labelled."""
