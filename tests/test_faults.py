@@ -277,7 +277,6 @@ def test_a_limit_on_memory_that_the_libraries_would_not_survive_is_one_sentence(
     assert not (folder / "weights").exists()
 
 
-@pytest.mark.xfail(reason="files of two runs may mix: `publish` takes no lock", strict=False)
 def test_of_two_runs_into_one_folder_at_once_each_ends_well_and_the_folder_holds_rows_of_one(runs: Runs, folder: Path) -> None:
     """The first stops before one of its changes while the second runs."""
     check_next_run(runs, folder, OLD)

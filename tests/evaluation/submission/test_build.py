@@ -64,7 +64,7 @@ def test_this_program_s_own_zip_holds_its_modules_and_no_data_and_starts(tmp_pat
     done = subprocess.run([sys.executable, "-I", "run.py"], cwd=program, capture_output=True, text=True, check=False)
     assert "No module named" in done.stderr, "an isolated Python does not see the folder: the modules come from nowhere else"
     done = subprocess.run([sys.executable, "run.py"], cwd=program, capture_output=True, text=True, check=False)
-    assert (done.returncode, "the following arguments are required: --train, --val" in done.stderr) == (2, True)
+    assert (done.returncode, "the following arguments are required: --val" in done.stderr) == (2, True)
 
 
 def test_defaults_go_into_the_zip_over_the_tracked_ones_and_not_into_the_working_tree(repository: Path, tmp_path: Path) -> None:
