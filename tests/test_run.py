@@ -159,6 +159,10 @@ def test_problems_of_a_taxonomy_come_with_all_others(folder: Path, capsys: pytes
     assert "val.jsonl:1: found" in said
     assert run.main(arguments(folder, taxonomy=folder / "missing.json")) == 2
     assert "missing.json: cannot be read (No such file or directory), expected a JSON file" in capsys.readouterr().err
+    before = (folder / "taxonomy.json").read_text()
+    assert run.main(arguments(folder, taxonomy=folder / "taxonomy.json", output=folder / "taxonomy.json")) == 2
+    assert "found the file of --taxonomy" in capsys.readouterr().err
+    assert (folder / "taxonomy.json").read_text() == before
 
 
 def test_problems_of_columns_come_with_all_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

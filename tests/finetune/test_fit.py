@@ -30,8 +30,10 @@ from finetune.training import train
 from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
 from retrieval.gate import Gate
+from retrieval.intent_classifier import fit_classifier
 from retrieval.retrieve import retrieve_train_rows
-from tests.fakes import base, row
+from retrieval.taxonomy import Taxonomy
+from tests.fakes import ROWS, base, row, train_set
 from tests.finetune.helpers import (
     FEW,
     ONE_EPOCH,
@@ -292,6 +294,13 @@ def test_rows_beyond_the_cap_are_left_to_retrieval_and_a_warning_says_so(monkeyp
     monkeypatch.setattr("finetune.fit.MAX_TRAINING_ROWS", 2)
     tuned = fine_tune_few()
     assert tuned.warnings[0] == "the adapter learns from 2 of 4 rows, retrieval from all"
+
+
+def test_the_prompts_of_a_run_say_what_the_intents_of_its_taxonomy_are_about() -> None:
+    tiny, taxonomy = base(), Taxonomy({row.intent: f"about {row.intent}" for row in ROWS}, {})
+    classifier = fit_classifier(replace(train_set(), taxonomy=taxonomy), with_names=True)
+    setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, seed=0, processes=SINGLE_PROCESS)
+    assert setup.writer.descriptions == taxonomy.descriptions
 
 
 def test_a_base_whose_scores_gained_nothing_is_not_asked_for_them(monkeypatch: Patch) -> None:

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from retrieval.intent_classifier import (
     fit_classifier,
     winners,
 )
+from retrieval.taxonomy import Taxonomy
 from retrieval.tickets import LabelledTicket
 from tests.fakes import ROWS, HashEncoder, row, train_set, with_rowless
 
@@ -124,6 +125,15 @@ def test_the_ticket_vote_of_an_intent_without_rows_stands_in_for_its_reply_vote(
     assert found.reply_vote[0, without_rows] == found.ticket_vote[0, without_rows] > 0
     others = [c for c in range(len(whole.intents)) if c != without_rows]
     assert not np.allclose(found.reply_vote[0, others], found.ticket_vote[0, others])
+
+
+def test_bm25_reads_the_words_of_a_name_and_of_its_description() -> None:
+    whole = with_rowless()
+    described = replace(whole, taxonomy=Taxonomy({"security.audit": "history of events"}, {}))
+    for text in ("audit", "history"):
+        found = scores_of(fit_classifier(described, with_names=True), text).scorers.bm25[0]
+        assert found[whole.intents.index("security.audit")] == pytest.approx(1.0)
+    assert scores_of(fit_classifier(described, with_names=False), "history").scorers.bm25.max() == 0.0
 
 
 @pytest.mark.parametrize("rows", [ROWS, ROWS[:2], ROWS[:1]])
