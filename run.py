@@ -5,8 +5,8 @@
 Reads, embeds and indexes, fine-tunes, answers, writes: this file calls the stages in their order, every decision is made in the
 modules it calls. Heavy imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
-Exit status: 0 done; 1 a model that was named cannot be loaded, a file cannot be written, or memory ran out; 2 something is wrong with the
-input, all of it reported at once; 130 stopped by Ctrl-C.
+Exit status: 0 done; 1 a model that was named cannot be loaded, a file cannot be written, or memory ran out; 2 something is
+wrong with the input, all of it reported at once; 130 stopped by Ctrl-C.
 """
 
 import sys

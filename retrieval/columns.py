@@ -19,7 +19,10 @@ def parse_columns(text: str) -> tuple[dict[str, str], list[str]]:
 
     A part that holds a comma stands in quotes, as in a CSV file: `"ticket=Body, cleaned",intent=label`.
     """
-    parts = [part.strip() for part in next(csv.reader([text]), [])]
+    try:
+        parts = [part.strip() for part in next(csv.reader([text]), [])]
+    except csv.Error:  # the end of a line outside of quotes
+        return {}, [f"--columns: found {quoted(text)}, expected FIELD=NAME,... on one line"]
     pairs = [(field.strip(), name.strip()) for field, _, name in (part.partition("=") for part in parts)]
     problems = [
         f"--columns: found {quoted(part)}, expected FIELD=NAME, as ticket=body"

@@ -78,7 +78,9 @@ class SentenceEncoder:
         except RuntimeError as error:  # torch.OutOfMemoryError on a GPU; of the CPU's allocator a plain one
             if not OUT_OF_MEMORY.search(str(error)):
                 raise
-            raise MemoryError(f"a batch of {BATCH_SIZE} texts does not fit: close other programs, or name a smaller --encoder") from error
+            raise MemoryError(
+                f"a batch of {BATCH_SIZE} texts does not fit: close other programs, or name a smaller --encoder"
+            ) from error
         return np.asarray(np.concatenate(found)[np.argsort(order)], dtype=np.float32)
 
 

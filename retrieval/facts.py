@@ -7,6 +7,7 @@ different numbers of one thing are perhaps two answers to one question. Facts wr
 import re
 from collections import defaultdict
 
+LONGEST = 128  # characters without or of nothing but spaces; the patterns' time grows with the square of such a run
 CURRENCIES = "$€£"
 Fact = tuple[str, str]  # what kind, and what it says
 
@@ -29,8 +30,9 @@ LIST_MARKER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 # The word before an arrow and the label behind it: its first word and the capitalised ones that follow.
 PATH_STEP = re.compile(r"(\w+)\W{0,2}\s*(?:→|->|›|»|>)(?=\s*\W{0,2}(\w+(?: [A-Z]\w*)*))")
 QUOTED = re.compile(r"[\"“«`]([^\"“”«»`\n]{2,60})[\"”»`]|(?<!\w)['‘]([^'‘’\n]{2,60})['’](?!\w)")
-PLACEHOLDER = re.compile(r"\{\{[^}]*\}\}|\[[^\]\n]{2,60}\]|<[^<>\s][^<>\n]{0,60}>")
+PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}|\[[^\]\n]{2,60}\]|<[^<>\s][^<>\n]{0,60}>")
 COUNTED = re.compile(rf"({NUMBER.pattern})\s+([a-z]+)", re.IGNORECASE)
+LONG_RUN = re.compile(rf"(\S{{{LONGEST}}})\S+|(\s{{{LONGEST}}})\s+")
 
 
 def facts(text: str) -> set[Fact]:
@@ -40,12 +42,12 @@ def facts(text: str) -> set[Fact]:
 
 def countable_facts(text: str) -> set[Fact]:
     """The facts, a duration once: its number does not count besides."""
-    return {fact for fact in facts(text) if fact[0] == "duration"} | facts(DURATION.sub(" ", text))
+    return {fact for fact in facts(text) if fact[0] == "duration"} | facts(DURATION.sub(" ", _cut(text)))
 
 
 def values(text: str) -> set[Fact]:
     """The facts that stand for themselves: all but names."""
-    rest = LIST_MARKER.sub("\n", text)
+    rest = LIST_MARKER.sub("\n", _cut(text))
     found = {("UI step", f"{match[1]} → {match[2]}".casefold()) for match in PATH_STEP.finditer(rest)}
     for kind, pattern in (("address", EMAIL), ("URL", URL)):
         found |= {(kind, _address(match)) for match in pattern.findall(rest)}
@@ -57,13 +59,14 @@ def values(text: str) -> set[Fact]:
 
 def names(text: str) -> set[Fact]:
     """Quoted names and placeholders."""
-    found = {("quoted name", plain(a or b).strip(".,;:!?")) for a, b in QUOTED.findall(text)}
-    return found | {("placeholder", plain(match)) for match in PLACEHOLDER.findall(text)}
+    cut = _cut(text)
+    found = {("quoted name", plain(a or b).strip(".,;:!?")) for a, b in QUOTED.findall(cut)}
+    return found | {("placeholder", plain(match)) for match in PLACEHOLDER.findall(cut)}
 
 
 def quantities(text: str) -> dict[str, set[str]]:
     """The numbers of a text by what they count: a unit of time, a currency, or the word behind the number."""
-    rest = EMAIL.sub(" ", URL.sub(" ", LIST_MARKER.sub("\n", text)))
+    rest = EMAIL.sub(" ", URL.sub(" ", LIST_MARKER.sub("\n", _cut(text))))
     found: defaultdict[str, set[str]] = defaultdict(set)
     for amount, unit in DURATION.findall(rest):
         found[UNITS[unit.lower()]].add(amount)
@@ -77,9 +80,14 @@ def quantities(text: str) -> dict[str, set[str]]:
     return found
 
 
+def _cut(text: str) -> str:
+    """The text with the beginning of every run that is too long: no fact is, but a key that somebody pasted."""
+    return LONG_RUN.sub(r"\1\2", text)
+
+
 def plain(text: str) -> str:
     """A text without regard to case and the number of spaces."""
-    return " ".join(text.casefold().split())
+    return " ".join(_cut(text).casefold().split())
 
 
 def _address(text: str) -> str:

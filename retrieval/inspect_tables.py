@@ -25,7 +25,7 @@ def print_retrieval(found: Retrieval, weights: ScorerWeights, prompt: PromptText
         prompt: its words, None to leave them out.
     """
     console = Console(width=WIDTH, highlight=False, emoji=False)
-    console.print(Text(f"{found.ticket.id}: {printable(found.ticket.text)}", style="bold"))
+    console.print(Text(printable(f"{found.ticket.id}: {found.ticket.text}"), style="bold"))
     note = f"; below {found.in_scope_threshold:.2f}: probably out of scope" if found.out_of_scope else ""
     scores = f"confidence {found.confidence:.2f}, in-scope score {found.in_scope_score:.2f}{note}"
     console.print(Text(printable(f"intent {found.intent}, {scores}")))

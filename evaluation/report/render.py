@@ -21,6 +21,7 @@ from retrieval.train_set import TrainSet
 from retrieval.train_set_files import RunSettings
 
 PAGE = Path(__file__).parent / "page"
+MOST_PAIRS = 1_000_000  # of words that are compared; with repeated words the time grows with the cube of the length
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,8 @@ def _charts(run: FinishedRun, encoder: Encoder) -> dict[str, str]:
 def difference(reply: str, ideal: str) -> list[tuple[str, str]]:
     """Pieces of words that both hold ("same"), that only the reply or only the ideal one holds, in reading order."""
     left, right = reply.split(), ideal.split()
+    if len(left) * len(right) > MOST_PAIRS:
+        return [("reply", " ".join(left)), ("ideal", " ".join(right))]
     found: list[tuple[str, str]] = []
     for tag, a, b, c, d in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         pieces = [("same", left[a:b])] if tag == "equal" else [("reply", left[a:b]), ("ideal", right[c:d])]

@@ -201,6 +201,21 @@ def test_a_gguf_file_is_converted_once_and_a_conversion_that_fails_leaves_nothin
     assert len(conversions) == 2, "it is refused before it is converted"
 
 
+@pytest.mark.parametrize("harm", ["cut", "changed", "gone"])
+def test_a_conversion_that_is_not_as_it_was_made_is_made_again(harm: str, tmp_path: Path, conversions: list[str]) -> None:
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    path = Path(load_candidate(candidate(tmp_path / "tiny.gguf")).path) / "model.safetensors"
+    whole = path.read_bytes()
+    path.unlink()
+    if harm != "gone":
+        path.write_bytes(whole[:1000] if harm == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
+    load_candidate(candidate(tmp_path / "tiny.gguf"))
+    assert len(conversions) == 2
+    assert path.read_bytes() == whole
+    load_candidate(candidate(tmp_path / "tiny.gguf"))
+    assert len(conversions) == 2, "and is taken from then on"
+
+
 @pytest.mark.parametrize(("parameters", "expected"), [(999_999_999, "fp32"), (1_000_000_000, "bf16")])
 def test_a_large_gguf_file_is_converted_to_half_the_size(
     parameters: int, expected: str, tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.encoder import encoder_problems, encoder_record, humanised, load_encoder, unit
+from retrieval.encoder import SentenceEncoder, encoder_problems, encoder_record, humanised, load_encoder, unit
 from retrieval.errors import ModelUnavailable, load_or_explain
 from retrieval.known_models import MINILM, MPNET
 from retrieval.model_files import ModelFiles
@@ -92,3 +92,19 @@ def test_batches_that_are_counted_give_the_vectors_of_one_call_to_the_last_bit()
     whole = encoder._model.encode(texts, batch_size=8, normalize_embeddings=True, show_progress_bar=False)
     assert np.array_equal(encoder.encode(texts), whole)
     assert encoder.encode([]).shape == (0, whole.shape[1])
+
+
+def test_memory_that_runs_out_while_embedding_is_said_as_such_and_any_other_error_is_not() -> None:
+    class Broken:
+        error = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+
+        def encode(self, *_: object, **__: object) -> None:
+            raise RuntimeError(self.error)
+
+    encoder = SentenceEncoder.__new__(SentenceEncoder)
+    encoder._model = broken = Broken()
+    with pytest.raises(MemoryError, match="a batch of 8 texts does not fit"):
+        encoder.encode(["x"])
+    broken.error = "a shape is wrong"
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        encoder.encode(["x"])

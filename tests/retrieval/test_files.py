@@ -1,8 +1,18 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from retrieval.files import folder_sha256, lookup_problem, use_default_permissions, write_json, write_jsonl, write_text
+from retrieval.files import (
+    folder_sha256,
+    lookup_problem,
+    use_default_permissions,
+    write_by,
+    write_bytes,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -45,3 +55,19 @@ def test_the_digest_of_a_folder_changes_with_names_and_contents_of_its_weights_a
 def test_a_path_that_cannot_be_looked_up_is_a_sentence_and_no_error() -> None:
     assert lookup_problem(Path("x" * 300)).startswith("a path that cannot be looked up (")
     assert lookup_problem(Path("missing")) == ""
+
+
+def test_an_error_while_writing_names_the_file_whoever_writes_it(tmp_path: Path) -> None:
+    def full() -> None:
+        raise Exception("No space left on device (os error 28)\nsome detail")  # as tokenizers does
+
+    writers: list[Callable[[], object]] = [
+        lambda: write_text(tmp_path / "no" / "a", "x"),
+        lambda: write_bytes(tmp_path / "no" / "a", b"x"),
+        lambda: write_by(full, tmp_path / "no" / "a"),
+    ]
+    for write in writers:
+        with pytest.raises(OSError, match=r"No (such file or directory|space left on device \(os error 28\))") as caught:
+            write()
+        assert caught.value.filename == str(tmp_path / "no" / "a")
+        assert "\n" not in caught.value.strerror

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.tickets import LabelledTicket, Ticket, input_warnings, read_train, read_val
+from retrieval.tickets import LabelledTicket, Ticket, input_warnings, quoted, read_train, read_val
 
 GOOD = {"id": "a", "ticket": "hello", "intent": "x.y", "ideal_reply": "hi"}
 
@@ -87,3 +87,7 @@ def test_odd_but_valid_input_is_warned_about() -> None:
     assert 'differ only in case or spaces count as different: "X.Y", "x.y"' in said
     assert "1 train ticket(s) repeat another one" in said
     assert input_warnings(train[:1], [Ticket("q", "q")]) == []
+
+
+def test_what_a_message_quotes_has_no_character_that_commands_a_terminal() -> None:
+    assert quoted("a\x1b[2J\x9b2J\u202eb") == '"a\\u001b[2J\\u009b2J\\u202eb"'
