@@ -7,8 +7,13 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
+from hypothesis import settings
 
 from tests.real_run import RealRun, run_sample
+
+# The same examples every time, however slow the machine is, and nothing is kept between runs.
+settings.register_profile("same", derandomize=True, deadline=None, database=None, max_examples=60)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class Job:
         arguments: of the command.
         watched: the folder whose changes are counted.
         at_line: it is ended as soon as this text stands on stderr.
-        at_change: what happens to it before this change of the watched folder; counted from 1.
-        signal: how it is ended at the line or the change.
+        at_change: it is ended before this change of the watched folder; counted from 1.
+        signal: by which it is ended, or stopped.
         file_bytes: no file can become longer.
         ends_at_limit: whether a longer file kills the process in the middle of the write; else the write fails.
         environment: changed for this run.
@@ -107,14 +108,8 @@ def main() -> None:
 
 def preload() -> None:
     """All that a run without language model imports."""
-    import faiss  # noqa: F401
-    import sentence_transformers  # noqa: F401
-    import sklearn.linear_model  # noqa: F401
-    import torch  # noqa: F401
-
-    import evaluation.report.__main__
-    import retrieval.inspect
-    import run  # noqa: F401
+    for name in ("faiss", "torch", "sentence_transformers", "sklearn.linear_model", "run", "tests.fakes"):
+        import_module(name)
 
 
 def _ends(jobs: Sequence[Job]) -> list[dict[str, Any]]:
