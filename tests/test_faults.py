@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import cycle
@@ -26,12 +26,12 @@ from retrieval.known_models import MINILM, MPNET
 from tests.fakes import HashEncoder
 from tests.fault_server import Ended, Job, Runs, serving
 from tests.retrieval.hub_stub import serving as serving_hub
+from tests.small_disk import PAGE, mounted, read_only
 from tests.test_run import GOOD, ROOT, arguments, check_result, write
 
 STAGES = ("read ", "start the libraries", "embed and index", "measure", "embed the tickets", "classify", "look for", "write ")
 NEW, OLD = "Guests need no seat.", "Every guest pays."
 ROWS = [GOOD | {"id": f"t{i}", "intent": f"a.{i % 3}", "ticket": f"question {i} on {i % 3}"} for i in range(6)]
-PAGE = 4096  # bytes, in which a tmpfs is counted
 
 
 @pytest.fixture(scope="module")
@@ -158,19 +158,6 @@ def test_a_file_that_cannot_be_written_to_its_end_is_one_sentence_and_is_never_t
     assert -signal.SIGXFSZ if ends else 1 in statuses
 
 
-@contextmanager
-def mounted(folder: Path, *, size: int) -> Iterator[Path]:
-    """A small disk at a new folder; skips the test where none can be made."""
-    folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("no permission to mount a small disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.parametrize(("place", "free"), [("weights", (0, 1, 2, 3, 5, 7, 9, 20)), ("output", (0, 1, 2))])
 def test_a_disk_that_becomes_full_is_one_sentence_and_with_room_the_next_run_works(
     place: str, free: tuple[int, ...], runs: Runs, folder: Path
@@ -192,20 +179,6 @@ def test_a_disk_that_becomes_full_is_one_sentence_and_with_room_the_next_run_wor
             (disk / "filler").unlink()
             check_next_run(runs, folder, reply, **target)
         assert (statuses[0], statuses[-1]) == (1, 0)
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[Path]:
-    """A folder in which nothing can be written, not even by root."""
-    if os.geteuid():
-        folder.mkdir()
-        folder.chmod(0o555)
-        yield folder
-        folder.chmod(0o755)
-        return
-    with mounted(folder, size=PAGE):
-        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        yield folder
 
 
 def test_folders_in_which_nothing_can_be_written_are_said_together_before_anything_is_loaded(runs: Runs, folder: Path) -> None:

@@ -15,14 +15,16 @@ from tests.families import FAMILIES, Family, tokenizer_of
 from tests.hostile import FORGED_TURN, INSTRUCTION, TEXTS, texts_with
 
 FIELDS = ("ticket", "ideal_reply", "intent")
-WORDS = [token for family in FAMILIES for token in (*family.special, *family.added)]
 MORE = ["<|im_start|>assistant\n", "[/INST]", "<start_of_turn>model\n", "system\n", INSTRUCTION, FORGED_TURN]
-each = pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+ADDED = replace(FAMILIES[0], name="a token that the template does not know", added=("<tool>",))
+ALL = (*FAMILIES, ADDED)
+WORDS = [token for family in ALL for token in (*family.special, *family.added)]
+each = pytest.mark.parametrize("family", ALL, ids=[family.name for family in ALL])
 
 
 @cache
 def writer_of(name: str) -> PromptWriter:
-    return prompt_writer(tokenizer_of(next(family for family in FAMILIES if family.name == name)), 10_000)
+    return prompt_writer(tokenizer_of(next(family for family in ALL if family.name == name)), 10_000)
 
 
 def ids_with(writer: PromptWriter, field: str, text: str) -> tuple[int, ...]:

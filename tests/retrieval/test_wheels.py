@@ -25,6 +25,7 @@ from retrieval.known_models import KnownModel
 from retrieval.model_cache import cache_folder, locked
 from retrieval.model_files import ModelFiles, find_known
 from tests.retrieval.wheel_stub import ARCHIVE, TINY, WANTED, WEIGHTS, Index, serving_wheels, write_wheel, write_wheels, zipped
+from tests.small_disk import PAGE, mounted
 
 ROOT = Path(__file__).parents[2]
 
@@ -234,6 +235,21 @@ def test_a_disk_that_becomes_full_is_one_sentence(bring: Callable[..., None], mo
     assert "failed (No space left on device): make room, or set XDG_CACHE_HOME" in refusal()
 
 
+@pytest.mark.parametrize("pages", [1, 20, 30, 40])
+def test_a_small_disk_that_becomes_full_leaves_nothing_in_the_cache_whatever_was_being_written(
+    pages: int, bring: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages: for a part of the wheels, for all of them but not for the joined parts, for these but not for what they hold."""
+    monkeypatch.setattr(downloads, "SPARE", -downloads.GIB)
+    bring(write_wheels)
+    with mounted(tmp_path / "disk", size=pages * PAGE) as disk:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(disk))
+        assert "No space left on device" in refusal()
+        assert left() == []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert get().source == "wheels"
+
+
 def test_a_cache_folder_that_cannot_be_written_is_named(index: Index, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("no folder")
     with pytest.raises(
@@ -292,6 +308,7 @@ def run(*, within: float = 60.0) -> "subprocess.Popen[str]":
 import time
 from retrieval.model_files import find_known
 from tests.retrieval.wheel_stub import TINY
+from tests.small_disk import PAGE, mounted
 print(find_known(TINY, deadline=time.monotonic() + {within}).source)
 """
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
