@@ -4,6 +4,7 @@ Where replies are copied and intents are not scored, the base has no say, and no
 put on a fresh adapter of the same shape: no config of the folder is obeyed, and its scale is the one in the record.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,12 +52,15 @@ def answering_of(run: SavedRun) -> Answering | None:
         raise InputProblems([problem]) from error
 
 
-def load_language_model(run: SavedRun, how: Answering, *, loaded_by: float, answered_by: float) -> "LanguageModel":
+def load_language_model(
+    run: SavedRun, how: Answering, *, descriptions: Mapping[str, str], loaded_by: float, answered_by: float
+) -> "LanguageModel":
     """Loads base and, if it writes replies, adapter.
 
     Args:
         run: whose.
         how: the run's language model answers.
+        descriptions: of the intents, as its prompts said them.
         loaded_by: `time.monotonic()` at which a download ends.
         answered_by: `time.monotonic()` at which answering ends.
 
@@ -79,7 +83,7 @@ def load_language_model(run: SavedRun, how: Answering, *, loaded_by: float, answ
     base = replace(_same_base(load_everywhere(how.base, loaded_by, processes), run, how), max_length=how.max_length)
     tuned = FineTuned(
         model=load_adapter(base, run.folder, scale=how.scale) if how.generates else None,
-        writer=prompt_writer(base.tokenizer, base.max_length),
+        writer=prompt_writer(base.tokenizer, base.max_length, descriptions=descriptions),
         max_new_tokens=how.max_new_tokens,
         exemplars=how.exemplars,
         run=None,

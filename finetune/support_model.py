@@ -73,7 +73,8 @@ class SupportModel:
             if how:
                 from finetune.reload import load_language_model
 
-                model = load_language_model(run, how, loaded_by=loaded_by, answered_by=answered_by)
+                descriptions = classifier.train_set.descriptions
+                model = load_language_model(run, how, descriptions=descriptions, loaded_by=loaded_by, answered_by=answered_by)
         return SupportModel(encoder, classifier, model, None, run, encoder.warnings)
 
     def answer(self, tickets: Sequence[Ticket], *, clock: Clock | None = None) -> "tuple[Prediction, ...]":

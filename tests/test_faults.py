@@ -94,9 +94,9 @@ def check_end(ended: Ended) -> None:
 
 
 def check_whole(weights: Path, output: Path) -> None:
-    """Both places hold one of the two runs, or none."""
-    assert replies(output) in (set(), {OLD}, {NEW})
-    assert stored_reply(weights) in ("", OLD, NEW)
+    """Where a finished run was before, both places hold all of one of the two runs."""
+    assert replies(output) in ({OLD}, {NEW})
+    assert stored_reply(weights) in (OLD, NEW)
 
 
 def check_next_run(runs: Runs, folder: Path, reply: str = NEW, **options: object) -> None:

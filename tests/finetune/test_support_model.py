@@ -118,6 +118,29 @@ def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: 
     assert alone_and_backwards(SupportModel.load(folder / "weights")) == expected
 
 
+def test_the_prompts_of_a_loaded_run_say_the_descriptions_of_its_taxonomy(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def noted(model: torch.nn.Module, base: BaseModel, prompts: Sequence[Prompt], **options: Any) -> Generations:
+        asked.extend(prompt.ids for prompt in prompts)
+        return knows_the_answer(model, base, prompts, **options)
+
+    monkeypatch.setattr(reply_writer, "generate", noted)
+    words = {intent: intent.partition(".")[2] for intent in INTENTS}
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    write(folder / "train.jsonl", *(row | {"ticket": f"{row['ticket']} with the {words[row['intent']]}"} for row in rows))
+    (folder / "taxonomy.json").write_text(json.dumps({intent: f"with the {word}" for intent, word in words.items()}))
+    trained(folder, base_model=save_base(folder / "base"), taxonomy=folder / "taxonomy.json")
+    in_training = asked[-len(TICKETS) :]
+    asked.clear()
+    model = SupportModel.load(folder / "weights")
+    assert model.classifier.train_set.descriptions.keys() == words.keys()
+    model.answer(TICKETS)
+    assert sorted(asked) == sorted(in_training)
+
+
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> None:
     """LM scores with a weight, of every ticket."""
