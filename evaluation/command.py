@@ -1,9 +1,11 @@
 """What all evaluation commands share: the parser, the error boundary, the plainest table."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from statistics import fmean, pstdev
+from typing import Literal, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -64,6 +66,11 @@ def read_or_note(read: Callable[[], T], problems: list[str]) -> T | None:
     except InputProblems as error:
         problems += error.problems
         return None
+
+
+def with_error(values: Sequence[float], *, digits: int, sign: Literal["+", ""] = "+") -> str:
+    """Mean and standard error of at least one value; differences carry their sign."""
+    return f"{fmean(values):{sign}.{digits}f} ± {pstdev(values) / math.sqrt(len(values)):.{digits}f}"
 
 
 def print_table(lines: Sequence[Mapping[str, str]], *, stderr: bool = False) -> None:

@@ -29,14 +29,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base"))
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def write_unclear_rows(path: Path) -> None:
     """Rows whose words say nothing about their intent, so that only a language model can tell."""
     rows = [
         {"id": f"t{i}", "ticket": f"please help me {i}", "intent": INTENTS[i % 4], "ideal_reply": f"Open the menu number {i}."}
         for i in range(ROWS)
     ]
-    write(tmp_path / "train.jsonl", *rows)
+    write(path, *rows)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_unclear_rows(tmp_path / "train.jsonl")
     write(tmp_path / "val.jsonl", *({"id": f"v{i}", "ticket": f"please help me 2{i}"} for i in range(4)))
     return tmp_path
 

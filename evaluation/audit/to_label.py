@@ -25,13 +25,13 @@ def to_label_findings(found: Evidence) -> list[Finding]:
 def chosen(found: Evidence) -> list[int]:
     """The positions of the tickets, the most useful first."""
     margins = [_margin(one) for one in found.tickets]
-    doubts: Floats = np.array([1.0 - margin if margin < UNSURE else 0.0 for margin in margins])
-    novelty = np.ones(len(doubts))
+    uncertainty: Floats = np.array([1.0 - margin if margin < UNSURE else 0.0 for margin in margins])
+    novelty = np.ones(len(uncertainty))
     order: list[int] = []
-    while len(order) < AT_MOST and (doubts * novelty).any():
-        best = int(ranked(doubts * novelty, 1)[0])
+    while len(order) < AT_MOST and (uncertainty * novelty).any():
+        best = int(ranked(uncertainty * novelty, 1)[0])
         order.append(best)
-        doubts[best] = 0.0
+        uncertainty[best] = 0.0
         novelty = np.minimum(novelty, np.clip(1.0 - found.vectors @ found.vectors[best], 0.0, 1.0))
     return order
 

@@ -25,7 +25,7 @@ from evaluation.benchmarks.public_sets import (
     read_public,
     written_size,
 )
-from evaluation.command import MissingPackage, new_parser, print_table, run_command
+from evaluation.command import MissingPackage, new_parser, print_table, run_command, with_error
 from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.encoder import Encoder
 from retrieval.intent_classifier import Floats, ScorerWeights, fit_classifier, winners
@@ -157,16 +157,11 @@ def table_line(rule: str, found: Sequence[Hits]) -> Mapping[str, str]:
     precisions = [one.precision for one in found if one.found]
     return {
         "rule": rule,
-        "precision": with_error(precisions) if precisions else "",
-        "recall": with_error([one.recall for one in found]),
-        "F1": with_error([one.f1 for one in found]),
+        "precision": with_error(precisions, digits=2, sign="") if precisions else "",
+        "recall": with_error([one.recall for one in found], digits=2, sign=""),
+        "F1": with_error([one.f1 for one in found], digits=2, sign=""),
         "found in a draw": f"{np.mean([one.found for one in found]):.1f}",
     }
-
-
-def with_error(values: Sequence[float]) -> str:
-    """Mean and standard error."""
-    return f"{np.mean(values):.2f} ± {np.std(values) / np.sqrt(len(values)):.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -31,8 +31,7 @@ from evaluation.benchmarks.public_sets import (
     written_size,
 )
 from evaluation.benchmarks.stored_replies import Case, copied, graded
-from evaluation.benchmarks.thirty_rows import with_error
-from evaluation.command import count, new_parser, print_table, run_command
+from evaluation.command import count, new_parser, print_table, run_command, with_error
 from evaluation.embeddings import CachingEncoder
 from evaluation.generation import FAILURES
 from evaluation.score.grading import GRADING_ENCODER

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.command import new_parser, print_table, run_command
+from evaluation.command import new_parser, print_table, run_command, with_error
 from evaluation.generation import (
     FAILURES,
     add_generation_options,
@@ -130,7 +130,7 @@ def table_line(variant: str, measured: Sequence[Measured]) -> dict[str, str]:
         "rows": str(len(gains)),
         "cosine drafted": f"{drafted.mean():.3f}",
         "cosine checked": f"{checked.mean():.3f}",
-        "minus copy": f"{gains.mean():+.3f} ± {gains.std() / np.sqrt(len(gains)):.3f}",
+        "minus copy": with_error(gains.tolist(), digits=3),
         "quality": f"{np.mean(np.concatenate([found['quality'] for found in own])):.3f}",
         "ROUGE-L": f"{np.mean(np.concatenate([found['rouge_l'] for found in own])):.3f}",
         "replaced": str(sum(found["replaced"] for found in own)),

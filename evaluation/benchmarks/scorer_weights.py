@@ -26,8 +26,7 @@ from evaluation.benchmarks.public_sets import (
     tested_on,
     written_size,
 )
-from evaluation.benchmarks.thirty_rows import with_error
-from evaluation.command import new_parser, print_table, run_command
+from evaluation.command import new_parser, print_table, run_command, with_error
 from retrieval.intent_classifier import ScorerOutputs, ScorerWeights, fit_classifier, winners
 from retrieval.label_names import label_names_gate
 from retrieval.runtime import configure

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.benchmarks.public_sets import add_draw_options, add_set_options, chosen_encoder, draw, load_set
-from evaluation.benchmarks.thirty_rows import with_error
-from evaluation.command import count, new_parser, print_table, run_command
+from evaluation.command import count, new_parser, print_table, run_command, with_error
 from evaluation.embeddings import CachingEncoder
 from evaluation.score.grading import GRADING_ENCODER
 from evaluation.score.labels import Label

@@ -22,7 +22,7 @@ from evaluation.benchmarks.public_sets import (
     load_set,
     written_size,
 )
-from evaluation.command import new_parser, print_table, run_command
+from evaluation.command import new_parser, print_table, run_command, with_error
 from retrieval.encoder import Vectors
 from retrieval.index import ranked
 from retrieval.intent_classifier import IntentClassifier, ScorerWeights, fit_classifier, winners
@@ -81,11 +81,6 @@ def table_line(method: str, scores: dict[str, list[dict[str, float]]]) -> dict[s
     means = {f"{name} %": f"{100 * np.mean([one[method] for one in found]):.1f}" for name, found in scores.items()}
     gaps = [100 * (one[method] - one[CLASSIFIER]) for found in scores.values() for one in found]
     return {"method": method, **means, "minus classifier, points": with_error(gaps, digits=1)}
-
-
-def with_error(values: Sequence[float], *, digits: int) -> str:
-    """Mean and standard error."""
-    return f"{np.mean(values):+.{digits}f} ± {np.std(values) / np.sqrt(len(values)):.{digits}f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

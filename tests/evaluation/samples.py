@@ -1,6 +1,7 @@
 """A result and a label, as the commands read them, and a split of a few rows."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from evaluation.score.labels import Label
 from evaluation.splits import Split, embed_split
 from retrieval.tickets import LabelledTicket, Ticket
 from tests.fakes import ROWS, HashEncoder
+from tests.test_run import write
 
 LABEL = {"id": "a", "intent": "billing.seat", "ideal_reply": "Guests need no seat.", "must_mention": [["no seat"]]}
 
@@ -22,6 +24,19 @@ def tiny_split(rows: Sequence[LabelledTicket] = ROWS) -> Split:
     tickets = [Ticket("v1", "do guests need seats"), Ticket("v2", "the token leaked")]
     labels = [Label("v1", ("billing.seat",), ROWS[0].ideal_reply), Label("v2", ("api.token",), ROWS[3].ideal_reply)]
     return embed_split("tiny", rows, tickets, labels, HashEncoder())
+
+
+def write_public_sets(folder: Path, words: Sequence[str], *, rows: int) -> None:
+    """Two public sets, `full` with replies and `bare` without: so many train and test rows of an intent for each word."""
+    for name, replies in (("bare", False), ("full", True)):
+        for part, first in (("train_10", 0), ("test", 50)):
+            found = [
+                {"id": f"{word}{i}", "ticket": f"the {word} {i} please", "intent": f"{word}.help"}
+                | ({"ideal_reply": f"About the {word} {i}."} if replies else {})
+                for word in words
+                for i in range(first, first + rows)
+            ]
+            write(folder / f"{name}_{part}.jsonl", *found)
 
 
 def use_hash_encoder(monkeypatch: pytest.MonkeyPatch, module: str) -> None:

@@ -24,7 +24,7 @@ from retrieval.errors import ModelUnavailable
 from retrieval.prediction import Prediction
 from retrieval.tickets import InputProblems, Ticket
 from tests.fakes import HashEncoder, save_base
-from tests.test_pipeline import INTENTS, ROWS, knows_the_answer
+from tests.test_pipeline import INTENTS, knows_the_answer, write_unclear_rows
 from tests.test_run import ROOT, arguments, write
 
 TICKETS = [Ticket(f"v{i}", f"please help me 2{i} or {3 * i} with the {'folder' if i % 2 else 'filter'}") for i in range(6)]
@@ -38,11 +38,7 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    rows = [
-        {"id": f"t{i}", "ticket": f"please help me {i}", "intent": INTENTS[i % 4], "ideal_reply": f"Open the menu number {i}."}
-        for i in range(ROWS)
-    ]
-    write(tmp_path / "train.jsonl", *rows)
+    write_unclear_rows(tmp_path / "train.jsonl")
     write(tmp_path / "val.jsonl", *({"id": ticket.id, "ticket": ticket.text} for ticket in TICKETS))
     return tmp_path
 

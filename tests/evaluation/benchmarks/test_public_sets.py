@@ -12,10 +12,11 @@ from evaluation.benchmarks import fewshot, in_scope, scorer_weights, thirty_rows
 from evaluation.benchmarks.fewshot import calibration_error, score_set
 from evaluation.benchmarks.public_sets import draw, load_set, parsed_size, written_size
 from evaluation.benchmarks.scorer_weights import Cell, fitted, measured
-from evaluation.benchmarks.thirty_rows import most_frequent, score_draw, with_error
+from evaluation.benchmarks.thirty_rows import most_frequent, score_draw
+from evaluation.command import with_error
 from evaluation.embeddings import CachingEncoder
 from retrieval.intent_classifier import ScorerOutputs, ScorerWeights
-from tests.evaluation.samples import use_hash_encoder
+from tests.evaluation.samples import use_hash_encoder, write_public_sets
 from tests.fakes import HashEncoder
 from tests.test_run import write
 
@@ -27,15 +28,7 @@ WORDS = ("invoice", "token", "export")
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sets; the commands embed by hashing words."""
     use_hash_encoder(monkeypatch, "evaluation.benchmarks.public_sets")
-    for name, replies in (("bare", False), ("full", True)):
-        for part, first in (("train_10", 0), ("test", 50)):
-            rows = [
-                {"id": f"{word}{i}", "ticket": f"the {word} {i} please", "intent": f"{word}.help"}
-                | ({"ideal_reply": f"About the {word} {i}."} if replies else {})
-                for word in WORDS
-                for i in range(first, first + 10)
-            ]
-            write(tmp_path / f"{name}_{part}.jsonl", *rows)
+    write_public_sets(tmp_path, WORDS, rows=10)
     write(tmp_path / "bare_out_of_scope.jsonl", *({"id": f"o{i}", "ticket": f"zebra {i}"} for i in range(5)))
     return tmp_path
 

@@ -8,9 +8,8 @@ import pytest
 from evaluation.benchmarks import taxonomy
 from evaluation.benchmarks.public_sets import PublicSet, load_set
 from evaluation.benchmarks.taxonomy import ACCURACY, F1, SILENT, WITH, WITHOUT, figures, mean_of, score_draw, table_lines
-from tests.evaluation.samples import use_hash_encoder
+from tests.evaluation.samples import use_hash_encoder, write_public_sets
 from tests.fakes import HashEncoder
-from tests.test_run import write
 
 WORDS = ("invoice", "token", "export", "guest", "audit", "login", "refund", "webhook")
 
@@ -19,15 +18,7 @@ WORDS = ("invoice", "token", "export", "guest", "audit", "login", "refund", "web
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two sets, one with replies."""
     use_hash_encoder(monkeypatch, "evaluation.benchmarks.public_sets")
-    for name, replies in (("bare", False), ("full", True)):
-        for part, first in (("train_10", 0), ("test", 50)):
-            rows = [
-                {"id": f"{word}{i}", "ticket": f"the {word} {i} please", "intent": f"{word}.help"}
-                | ({"ideal_reply": f"About the {word} {i}."} if replies else {})
-                for word in WORDS
-                for i in range(first, first + 3)
-            ]
-            write(tmp_path / f"{name}_{part}.jsonl", *rows)
+    write_public_sets(tmp_path, WORDS, rows=3)
     return tmp_path
 
 
