@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_written_to_its_end_is_one_sentence_and_is_never_t
             check_end(ended)
         check_whole(folder / "weights", folder / "results.json")
         check_next_run(runs, folder, reply)
-    assert -signal.SIGXFSZ if ends else 1 in statuses
+    assert (-signal.SIGXFSZ if ends else 1) in statuses
 
 
 @pytest.mark.parametrize(("place", "free"), [("weights", (0, 1, 2, 3, 5, 7, 9, 20)), ("output", (0, 1, 2))])

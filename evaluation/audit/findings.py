@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from retrieval.tickets import LabelledTicket, quoted
+from retrieval.tickets import LabelledTicket
 
 Kind = Literal[
     "doubtful label",
@@ -49,8 +49,3 @@ class Finding:
 def shown(row: LabelledTicket, note: str, *, reply: str = "") -> ShownRow:
     """A train row with its ticket, and what of its reply matters."""
     return ShownRow(row.id, row.intent, note, row.text, reply)
-
-
-def named(row: LabelledTicket) -> str:
-    """A row's id, for a sentence."""
-    return quoted(row.id)

@@ -9,10 +9,11 @@ left out: the classifiers that judge it have seen no row of its intent.
 import numpy as np
 
 from evaluation.audit.evidence import Evidence
-from evaluation.audit.findings import Finding, named, shown
+from evaluation.audit.findings import Finding, shown
 from evaluation.command import MissingPackage
 from retrieval.index import ranked
 from retrieval.intent_classifier import Floats
+from retrieval.tickets import quoted
 from retrieval.train_set import Rows, TrainSet, near_duplicate_pairs, rows_with_siblings
 
 DOUBTFUL = 0.02  # label quality
@@ -54,7 +55,7 @@ def _label_finding(found: Evidence, row: int) -> Finding:
     for intent in (other, own):
         if (near := found.nearest(row, intent=intent)) is not None:
             rows.append(shown(train_set.rows[near], "the nearest row with this label"))
-    what = f"{named(one)} is labelled {names[own]} and looks like {names[other]}"
+    what = f"{quoted(one.id)} is labelled {names[own]} and looks like {names[other]}"
     advice = f"label it {names[other]}, or, if the label is right, add a row of {names[own]} that says it in a similar way"
     return Finding("doubtful label", what, advice, tuple(rows))
 
@@ -65,7 +66,7 @@ def duplicate_findings(found: Evidence) -> list[Finding]:
     for i, j in near_duplicate_pairs(train_set):
         one, other = train_set.rows[i], train_set.rows[j]
         cosine = float(train_set.ticket_vectors[i] @ train_set.ticket_vectors[j])
-        what = f"{named(one)} and {named(other)} say nearly the same (cosine {cosine:.2f}) and are labelled differently"
+        what = f"{quoted(one.id)} and {quoted(other.id)} say nearly the same (cosine {cosine:.2f}) and are labelled differently"
         advice = "give both the same label, or say in the tickets what is different"
         rows = tuple(
             shown(row, f"probability {found.probability(k, int(train_set.labels[k])):.3f}") for k, row in ((i, one), (j, other))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from evaluation.audit.evidence import Evidence
-from evaluation.audit.findings import Finding, named, shown
+from evaluation.audit.findings import Finding, shown
 from retrieval.compose import sentences
 from retrieval.encoder import Encoder
 from retrieval.facts import quantities
-from retrieval.tickets import LabelledTicket
+from retrieval.tickets import LabelledTicket, quoted
 
 SAME_THING = 0.7  # cosine of two sentences without their numbers
 DIGITS = re.compile(r"\d+")
@@ -57,13 +57,12 @@ def _by_intent(found: Evidence) -> list[list[Statement]]:
 def _statements(row: LabelledTicket) -> Iterator[Statement]:
     asked = set(DIGITS.findall(row.text))
     for sentence in sentences(row.ideal_reply):
-        counts = {thing: {n for n in numbers if not asked & set(DIGITS.findall(n))} for thing, numbers in _counts(sentence)}
+        counts = {
+            thing: {n for n in numbers if not asked & set(DIGITS.findall(n))}
+            for thing, numbers in sorted(quantities(sentence).items())
+        }
         if any(counts.values()):
             yield Statement(row, sentence, counts)
-
-
-def _counts(sentence: str) -> list[tuple[str, set[str]]]:
-    return sorted(quantities(sentence).items())
 
 
 def _differing(statements: list[Statement]) -> Iterator[tuple[Statement, Statement]]:
@@ -81,7 +80,7 @@ def _things(one: Statement, other: Statement) -> list[str]:
 def _finding(one: Statement, other: Statement) -> Finding:
     thing = _things(one, other)[0]
     ours, theirs = (", ".join(sorted(statement.counts[thing])) for statement in (one, other))
-    what = f"{named(one.row)} says {ours} and {named(other.row)} says {theirs} ({thing}) in nearly the same sentence"
+    what = f"{quoted(one.row.id)} says {ours} and {quoted(other.row.id)} says {theirs} ({thing}) in nearly the same sentence"
     advice = "correct the one that is out of date; if both hold, say in each reply for which plan or case"
     rows = tuple(shown(s.row, f"{thing}: {', '.join(sorted(s.counts[thing]))}", reply=s.sentence) for s in (one, other))
     return Finding("other number", what, advice, rows)

@@ -4,9 +4,10 @@ The data themselves are shown by their first and last two characters, because an
 """
 
 from evaluation.audit.evidence import Evidence
-from evaluation.audit.findings import Finding, named, shown
+from evaluation.audit.findings import Finding, shown
 from retrieval.masking import customers_data
 from retrieval.personal_data import PersonalDatum
+from retrieval.tickets import quoted
 
 ENDS = 2  # characters
 
@@ -22,7 +23,7 @@ def _finding(found: Evidence, row: int, data: tuple[PersonalDatum, ...]) -> Find
     where = "its ticket holds it too" if any(datum.stands_in(one.text) for datum in data) else "its ticket does not hold it"
     advice = "write the reply without it; what anybody may be told has to stand in the replies to two tickets"
     note = ", ".join(f"{datum.kind} {_hidden(datum.text)}" for datum in data)
-    what = f"the stored reply of {named(one)} holds personal data ({kinds}; {where}) and is used with a gap"
+    what = f"the stored reply of {quoted(one.id)} holds personal data ({kinds}; {where}) and is used with a gap"
     return Finding("personal data", what, advice, (shown(usable, note, reply=usable.ideal_reply),))
 
 

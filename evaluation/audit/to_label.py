@@ -8,7 +8,7 @@ import numpy as np
 
 from evaluation.audit.evidence import Evidence
 from evaluation.audit.findings import Finding, ShownRow
-from retrieval.index import ranked
+from retrieval.index import DECIMALS
 from retrieval.intent_classifier import Floats
 from retrieval.retrieve import Retrieval
 from retrieval.tickets import quoted
@@ -28,8 +28,8 @@ def chosen(found: Evidence) -> list[int]:
     uncertainty: Floats = np.array([1.0 - margin if margin < UNSURE else 0.0 for margin in margins])
     novelty = np.ones(len(uncertainty))
     order: list[int] = []
-    while len(order) < AT_MOST and (uncertainty * novelty).any():
-        best = int(ranked(uncertainty * novelty, 1)[0])
+    while len(order) < AT_MOST and (worth := np.round(uncertainty * novelty, DECIMALS)).any():
+        best = int(worth.argmax())  # the earlier of equals
         order.append(best)
         uncertainty[best] = 0.0
         novelty = np.minimum(novelty, np.clip(1.0 - found.vectors @ found.vectors[best], 0.0, 1.0))

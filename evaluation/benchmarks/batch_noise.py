@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from evaluation.benchmarks.gpu import timed
 from evaluation.command import count, new_parser, print_table, run_command
 from finetune.base_model import BaseModel, load_candidate
-from finetune.base_selection import BaseCandidate, base_problems
+from finetune.base_selection import base_problems, candidates
 from finetune.generate import generate
 from finetune.prompt import Prompt, prompt_writer
 from finetune.training_data import config_for
@@ -88,6 +89,7 @@ def compare(options: argparse.Namespace) -> int:
     rows, problems = read_train(options.train)
     tickets, more = read_val(options.val)
     problems += [*more, *base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
+    problems += ["--base-model none: found no base, expected one to measure"] if options.base_model == "none" else []
     if problems:
         raise InputProblems(problems)
     configure()
@@ -98,7 +100,7 @@ def compare(options: argparse.Namespace) -> int:
     found = retrieve(classifier, tickets, encoder.encode([ticket.text for ticket in tickets]))
     lines = []
     for precision in options.precision:
-        base = load_candidate(BaseCandidate(options.base_model, None, precision))
+        base = load_candidate(replace(candidates(options.base_model, None)[0], precision=precision))
         lines.append(measure(base, found, tokens=options.tokens))
         print(json.dumps(lines[-1]), flush=True)
     print_table([{name: f"{value}" for name, value in line.items()} for line in lines], stderr=True)

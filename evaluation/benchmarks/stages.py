@@ -9,6 +9,7 @@ those that torch counts: matrix products and attention.
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -21,7 +22,7 @@ from evaluation.benchmarks.gpu import timed
 from evaluation.command import count, new_parser, print_table, run_command
 from evaluation.generation import FAILURES
 from finetune.base_model import DTYPES, BaseModel, load_candidate
-from finetune.base_selection import BaseCandidate, Precision, base_problems
+from finetune.base_selection import Precision, base_problems, candidates
 from finetune.lora import attach
 from finetune.prompt import Example, prompt_writer
 from finetune.training import BATCH, completion_losses, row_losses
@@ -140,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
     encoder = load_encoder(options.encoder)
     classifier = fit_classifier(embed_train_set(rows, encoder), with_names=True)
     parts: dict[Precision, dict[str, Work]] = {
-        precision: parts_of(load_candidate(BaseCandidate(options.base_model, None, precision)), classifier)
+        precision: parts_of(load_candidate(replace(candidates(options.base_model, None)[0], precision=precision)), classifier)
         for precision in options.precision
     }
     lines = [_encoder_line(encoder, [row.text for row in rows], options.rounds)]

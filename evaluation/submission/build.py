@@ -30,12 +30,12 @@ PERMISSIONS = 0o100644  # a plain file that everybody may read
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds the zip and checks it."""
-    options = new_parser("evaluation.submission.build", __doc__)
-    options.add_argument("--output", type=Path, default=Path("dist/repo.zip"), metavar="FILE", help="default: dist/repo.zip")
+    parser = new_parser("evaluation.submission.build", __doc__)
+    parser.add_argument("--output", type=Path, default=Path("dist/repo.zip"), metavar="FILE", help="default: dist/repo.zip")
     default_help = f"an option of run.py for the zip's {FILE}, without its dashes; may be repeated"
-    options.add_argument("--default", action="append", default=[], type=_pair, metavar="OPTION=VALUE", help=default_help)
-    chosen = options.parse_args(arguments)
-    return run_command(lambda: _build(chosen.output, dict(chosen.default)))
+    parser.add_argument("--default", action="append", default=[], type=_pair, metavar="OPTION=VALUE", help=default_help)
+    options = parser.parse_args(arguments)
+    return run_command(lambda: _build(options.output, dict(options.default)))
 
 
 def _build(output: Path, defaults: Mapping[str, str]) -> int:

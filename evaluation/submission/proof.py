@@ -7,7 +7,6 @@ can be had, so is one that says nothing about it.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evaluation.score.grading import parts, score_rows
@@ -17,7 +16,7 @@ from evaluation.submission.result_schema import schema_problems
 from evaluation.submission.sandbox import Ended, Sandbox
 from retrieval.encoder import Encoder
 from retrieval.known_models import MINILM, MPNET
-from retrieval.run_files import RECORD
+from retrieval.run_files import RECORD, read_record
 
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 NONE = "none"
@@ -50,7 +49,7 @@ def prove(sandbox: Sandbox, ended: Ended, ids: Sequence[str]) -> Proof:
     Raises:
         MissingPackage: jsonschema is not installed.
     """
-    record, adapter = _record(ended.weights), all((ended.weights / name).is_file() for name in ADAPTER)
+    record, adapter = read_record(ended.weights), all((ended.weights / name).is_file() for name in ADAPTER)
     if ended.status is None:
         problems = [f"found no end after {ended.seconds:.0f} s, expected a result by then"]
     elif ended.status:
@@ -105,11 +104,3 @@ def _model(record: Mapping[str, Any], key: str) -> str:
     name = _name(record, key)
     source = record[key].get("source") if name else None
     return f"{name} ({source})" if source else name or "not said"
-
-
-def _record(weights: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((weights / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -308,7 +308,6 @@ def run(*, within: float = 60.0) -> "subprocess.Popen[str]":
 import time
 from retrieval.model_files import find_known
 from tests.retrieval.wheel_stub import TINY
-from tests.small_disk import PAGE, mounted
 print(find_known(TINY, deadline=time.monotonic() + {within}).source)
 """
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -101,10 +101,15 @@ def markdown(lines: Sequence[Line]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def processors() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> str:
     """Where it is measured and with what."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl", "setfit"))
-    return f"{os.cpu_count()} cores ({platform.machine()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
+    return f"{processors()} cores ({platform.machine()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
 
 
 def write_docs(measured: Sequence[Measured], folder: Path) -> None:

@@ -27,7 +27,7 @@ def test_a_ticket_like_one_that_was_chosen_gives_way_to_another() -> None:
 
 def test_copies_are_asked_for_once_and_few_tickets_are_enough() -> None:
     copies = [retrieval(i, "same words", 0.5, 0.4) for i in range(3)]
-    assert chosen(evidence(tickets=copies))[0] == 0
+    assert chosen(evidence(tickets=copies)) == [0]
     many = [retrieval(i, f"word{i} other{i} thing{i}", 0.5, 0.4) for i in range(12)]
     assert len(chosen(evidence(tickets=many))) == AT_MOST
     assert chosen(evidence()) == []

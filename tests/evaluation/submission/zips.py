@@ -15,7 +15,6 @@ parser = argparse.ArgumentParser()
 for name in ("train", "val", "weights", "output"):
     parser.add_argument(f"--{name}", type=Path, required=True)
 options = parser.parse_args()
-CHANGES = {}
 index = "PIP_NO_INDEX" not in os.environ
 mark = Path(os.environ["XDG_CACHE_HOME"]) / "models"
 source = "wheels" if index else "cache" if mark.exists() else "package"
