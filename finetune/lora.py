@@ -121,12 +121,12 @@ def load_adapter(base: BaseModel, folder: Path, *, scale: float) -> PeftModel:
     """
     path = folder / ADAPTER
     weights = load_or_explain(f"the adapter {path}", lambda: load_file(path))
-    model = attach(base, seed=0)
+    model = load_or_explain(f"the adapter {path}", lambda: attach(base, seed=0))
     fresh = get_peft_model_state_dict(model, adapter_name=FINAL, save_embedding_layers=False)
     if {name: weight.shape for name, weight in weights.items()} != {name: weight.shape for name, weight in fresh.items()}:
         model.unload()
         raise ModelUnavailable(f"the adapter {path} is that of another base than {base.name}: train again")
-    set_peft_model_state_dict(model, weights, adapter_name=FINAL)
+    load_or_explain(f"the adapter {path}", lambda: set_peft_model_state_dict(model, weights, adapter_name=FINAL))
     set_scale(model, scale)
     return model
 

@@ -47,7 +47,7 @@ def answering_of(run: SavedRun) -> Answering | None:
             raise InputProblems([_remote(run, used)])
         replies = run.record.get("replies", {"generated": False})
         return _answering(run) if replies["generated"] or run.lm_weight else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         problem = f"{run.folder / RECORD}: found something else, expected the record of a finished run"
         raise InputProblems([problem]) from error
 

@@ -16,6 +16,7 @@ from finetune.grounding import findings
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
 from retrieval.exemplars import EXEMPLARS
 from retrieval.prediction import Reply, copy_reply
+from retrieval.prompt_text import FORM
 from retrieval.retrieve import Retrieval
 from retrieval.tickets import LabelledTicket
 
@@ -85,7 +86,10 @@ def write_replies(
 
 
 def _prompt(found: Retrieval, writer: PromptWriter, max_new_tokens: int, exemplars: int) -> Prompt | None:
+    """None where a stored reply has a line as the prompt's form has: what is written from it would be cut there."""
     ticket, shown = found.ticket, found.exemplars[:exemplars]
+    if any(FORM.search(row.ideal_reply) for row in shown):
+        return None
     if not found.intent_has_rows:  # no evidence is about such tickets, and what is untested is copied
         return None
     try:

@@ -93,7 +93,8 @@ def checked(parser: argparse.ArgumentParser, table: Mapping[str, Any], file: Pat
 
 def name_the_file(problems: Sequence[str], origins: Mapping[str, str]) -> list[str]:
     """Sentences about options: what the file set is called by its key there, not by a flag that nobody typed."""
-    flags = [f"--{name.replace('_', '-')} " for name, origin in origins.items() if origin == FILE]
+    names = [name.replace("_", "-") for name, origin in origins.items() if origin == FILE]
+    flags = [f"--{name}{end}" for name in names for end in (" ", ":")]
     return [f"{FILE}: {problem[2:]}" if problem.startswith(tuple(flags)) else problem for problem in problems]
 
 

@@ -29,7 +29,7 @@ from retrieval.prediction import retrieval_record
 from retrieval.prompt_text import reply_prompt_text
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.runtime import configure
-from retrieval.saved_run import SavedRun, find_run, load_encoder_of, reading
+from retrieval.saved_run import SavedRun, checked_run, find_run, load_encoder_of, reading
 from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 
@@ -145,7 +145,9 @@ def classifier_of(
     """The classifier of a finished run, or one that is fitted as a run fits it."""
     if run:
         with reading(run.folder):
-            return load_classifier(run.folder, encoder.name)
+            if checked_run(run.folder).record != run.record:
+                raise ModelUnavailable(f"the run in {run.folder} was replaced meanwhile: ask again")
+            return load_classifier(run.folder, run.encoder_name)
     train_set, gates = embed_and_test_labels(rows, encoder, taxonomy, seed=0)
     return fit_classifier(train_set, with_names=gates[-1].passed)
 

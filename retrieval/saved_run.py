@@ -91,7 +91,7 @@ def checked_run(folder: Path) -> SavedRun:
         raise InputProblems(problems)
     try:
         return _saved_run(folder, record)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         problem = f"{folder / RECORD}: found something else, expected the record of a finished run"
         raise InputProblems([problem]) from error
 
@@ -131,8 +131,8 @@ def _record_problems(folder: Path, record: Mapping[str, Any]) -> list[str]:
 
 def _file_problems(folder: Path, record: dict[str, Any]) -> list[str]:
     """One sentence that names every file which is missing or has another content."""
-    listed = listed_files(record)
-    if strange := [str(name) for name in record.get("sha256") or () if name not in RUN_FILES]:
+    listed, given = listed_files(record), record.get("sha256")
+    if strange := [str(name) for name in (given if isinstance(given, dict) else ()) if name not in RUN_FILES]:
         return [f"{folder / RECORD}: found {', '.join(strange)} among the files of the run, expected names that a run writes"]
     needed = dict.fromkeys(NEEDED) | {name: digest for name, digest in listed.items() if name not in YIELDING}
     missing = [name for name in needed if not (folder / name).is_file()]

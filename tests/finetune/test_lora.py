@@ -163,6 +163,14 @@ def test_a_saved_adapter_is_loaded_bit_by_bit_at_its_scale_whatever_its_config_s
     assert losses(loaded) == losses(model)
 
 
+def test_an_adapter_for_which_there_is_no_memory_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = base()
+    save_adapter(trained(tiny), tiny, tmp_path)
+    monkeypatch.setattr("finetune.lora.attach", no_memory)
+    with pytest.raises(ModelUnavailable, match=r"the adapter .* cannot be loaded: .*can't allocate memory"):
+        load_adapter(base(), tmp_path, scale=1.0)
+
+
 @pytest.mark.parametrize("damage", ["another shape", "cut"])
 def test_an_adapter_of_another_base_or_half_of_one_is_one_sentence(tmp_path: Path, damage: str) -> None:
     tiny = base()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from finetune.base_selection import BaseCandidate
 from finetune.reload import Answering, answering_of
 from retrieval.known_models import SMOLLM
 from retrieval.saved_run import SavedRun
+from retrieval.tickets import InputProblems
 from tests.fakes import base
 
 BASE = {"choice": SMOLLM.name, "source": "cache", "precision": "fp32", "digest": f"sha256:{SMOLLM.sha256}", "max_length": 1024}
@@ -37,6 +39,11 @@ def test_a_base_that_only_scores_intents_is_loaded_too_and_one_without_a_say_is_
     found = answering_of(saved(replies=copies, lm_weight=0.3))
     assert found is not None
     assert not found.generates
+
+
+def test_a_number_that_none_can_be_is_a_record_of_another_shape() -> None:
+    with pytest.raises(InputProblems, match="found something else"):
+        answering_of(saved(base=BASE | {"max_length": inf}))
 
 
 def test_a_run_without_a_language_model_has_nothing_to_load() -> None:

@@ -47,6 +47,16 @@ def test_a_draft_that_passes_the_check_is_the_reply(monkeypatch: pytest.MonkeyPa
     assert (found["bad"].source, found["bad"].draft) == ("replaced", "One more seat is $13.")
 
 
+def test_where_a_stored_reply_has_lines_like_the_prompts_form_nothing_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = base()
+    drafts(monkeypatch, {"v": "Please send us:"})  # what would be left of a copy that is cut at its own line
+    listing = replace(ROWS[1], ideal_reply="Please send us:\nTicket: its number\nDate: of the order")
+    found = replace(retrieval(), exemplars=(ROWS[0], listing))
+    assert write_replies([found], tiny.model, tiny, writer_for(tiny), max_new_tokens=6).replies == {"v": copy_reply(found)}
+    alone = write_replies([found], tiny.model, tiny, writer_for(tiny), max_new_tokens=6, exemplars=1)
+    assert alone.replies["v"].source != "copied", "what is not in the prompt does not matter"
+
+
 def test_only_what_the_model_was_shown_supports_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = base()
     drafts(monkeypatch, {"v": "One more seat is $12.", "w": "Order 77 needs no seat."})

@@ -197,9 +197,10 @@ def test_every_option_of_run_py_has_a_default_that_the_file_can_name() -> None:
 
 
 def test_a_sentence_about_an_option_names_the_file_only_where_the_file_set_it() -> None:
-    problems = ["--base-model x: found no such path", "--encoder y: found none", "--base-models: other", "t.jsonl:1: found"]
-    found = name_the_file(problems, {"base_model": FILE, "encoder": FLAG})
-    assert found == ["defaults.toml: base-model x: found no such path", *problems[1:]]
+    given = ["--base-model x: found no such path", "--columns: found no name"]
+    others = ["--encoder y: found none", "--base-models: other", "t.jsonl:1: found"]
+    found = name_the_file([*given, *others], {"base_model": FILE, "columns": FILE, "encoder": FLAG})
+    assert found == ["defaults.toml: base-model x: found no such path", "defaults.toml: columns: found no name", *others]
 
 
 @pytest.fixture

@@ -70,6 +70,21 @@ def shown(capsys: pytest.CaptureFixture[str], *options: object) -> list[dict[str
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_a_run_that_is_replaced_after_its_check_is_not_mixed_with_the_new_one(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path(copytree(finished / "weights", tmp_path / "w"))
+
+    def meanwhile(*_: object, **__: object) -> FakeEncoder:
+        record = json.loads((weights / "run.json").read_text())
+        (weights / "run.json").write_text(json.dumps(record | {"wall_clock_s": 1e6}))
+        return FakeEncoder()
+
+    monkeypatch.setattr(inspect, "load_encoder_of", meanwhile)
+    assert inspect.main(["--weights", str(weights), "--ticket", "x"]) == 1
+    assert f"the run in {weights} was replaced meanwhile: ask again" in capsys.readouterr().err
+
+
 def test_a_finished_run_is_explained_as_the_run_explained_itself(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = (finished / "weights" / "predictions.jsonl").read_text().splitlines()
     own = {"prediction", "source", "findings", "draft"}

@@ -131,6 +131,12 @@ def test_a_record_of_another_shape_is_refused(weights: Path, changes: dict[str, 
     assert problem(weights).endswith("run.json: found something else, expected the record of a finished run")
 
 
+@pytest.mark.parametrize("listed", [1, None, "tickets.faiss", ["tickets.faiss"]])
+def test_a_record_whose_files_are_no_object_is_refused(weights: Path, listed: object) -> None:
+    change_record(weights, sha256=listed)
+    assert "changed, expected the files as the run left them" in problem(weights)
+
+
 @pytest.mark.parametrize("name", ["none", "train.jsonl"])
 def test_a_folder_that_is_missing_or_a_file_is_refused(weights: Path, name: str) -> None:
     write(weights.parent / "train.jsonl", GOOD)
