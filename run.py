@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from finetune.base_selection import base_problems
+from finetune.remote.endpoint import NONE, endpoint_of, remote_problems
 from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse, training_only_problems
 from retrieval.console import Clock, Verbosity, display, expect, print_summary, say_more
@@ -75,6 +76,8 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
         InputProblems: something is wrong with what the user gave; nothing was written.
         ModelUnavailable: a model that was named cannot be loaded.
         WorkerLost: another process of the run is gone.
+        MemoryError: embedding does not fit into memory.
+        OSError: a file cannot be read or written.
     """
     if settings.train is None:
         answer_again(settings, verbose=verbose)
@@ -84,7 +87,7 @@ def run(settings: Settings, *, verbose: bool = False) -> None:
 
 def train_and_answer(settings: Settings, *, verbose: bool) -> None:
     """The stages of a run in their order; raises as `run` does."""
-    from finetune.run_record import facts, record_of, training_record, warnings_of
+    from finetune.run_record import record_of, summary_lines, training_record, warnings_of
     from finetune.run_writer import write_run
     from finetune.support_model import SupportModel
 
@@ -116,12 +119,12 @@ def train_and_answer(settings: Settings, *, verbose: bool) -> None:
         warnings=warnings,
     )
     write_run(settings, record, support, predictions, clock)
-    print_summary(predictions, facts=facts(settings, record, support), warnings=warnings)
+    print_summary(predictions, facts=summary_lines(settings, record, support), warnings=warnings)
 
 
 def answer_again(settings: Settings, *, verbose: bool) -> None:
     """Answers with the finished run in the weights folder, which is only read; raises as `run` does."""
-    from finetune.run_record import facts
+    from finetune.run_record import summary_lines
     from finetune.run_writer import write_result
     from finetune.support_model import SupportModel, expect_answers
 
@@ -137,8 +140,7 @@ def answer_again(settings: Settings, *, verbose: bool) -> None:
         return
     with clock.stage("write", f"write {settings.output}"):
         write_result(settings.output, support.record, predictions)
-    warnings = [*support.warnings, *support.limits()]
-    print_summary(predictions, facts=facts(settings, support.record, support), warnings=warnings)
+    print_summary(predictions, facts=summary_lines(settings, support.record, support), warnings=support.limits())
 
 
 def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ticket, ...], Taxonomy | None]:
@@ -157,10 +159,7 @@ def read_input(settings: Settings) -> tuple[tuple[LabelledTicket, ...], tuple[Ti
     paths = {"train": settings.train, "val": settings.val, "weights": settings.weights, "output": settings.output}
     problems = [*column_problems, *train_problems, *val_problems, *path_problems(**paths, taxonomy=settings.taxonomy)]
     problems += [*base_problems(settings.base_model, settings.weights), *encoder_problems(settings.encoder)]
-    if settings.remote_model != "none":
-        from finetune.remote.endpoint import remote_problems
-
-        problems += remote_problems(settings.remote_model)
+    problems += remote_problems(settings.remote_model)
     if problems:
         raise InputProblems(name_the_file(problems, settings.origins))
     try:
@@ -234,9 +233,8 @@ def try_remote(
     settings: Settings, classifier: "IntentClassifier", encoder: "Encoder", tickets: Sequence[Ticket], clock: Clock
 ) -> "RemoteModel | None":
     """Tries the remote model on train rows; None unless one is named, and then nothing leaves this machine."""
-    if settings.remote_model == "none":
+    if settings.remote_model == NONE:
         return None
-    from finetune.remote.endpoint import endpoint_of
     from finetune.remote.remote_model import try_remote_model
 
     where = f"{settings.remote_model} at {endpoint_of(settings.remote_model).host}"

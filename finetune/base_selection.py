@@ -8,8 +8,8 @@
 On a GPU Qwen2.5-Coder-1.5B-Instruct and SmolLM2-135M-Instruct come last: they are known models that a package index has, too,
 where no hub answers (`retrieval.known_models`).
 The free memory that the device reports decides, not its name: another program may hold half of a large card. A candidate that
-cannot be fetched, loaded or trained makes room for the next (`fit.fit_best_base`). Imports nothing heavy: run.py checks its
-options with it.
+cannot be fetched, loaded or trained makes room for the next (`language_model.fit_language_model`). Imports nothing heavy:
+run.py checks its options with it.
 """
 
 from dataclasses import dataclass

@@ -86,14 +86,14 @@ class FineTuned:
     writer: PromptWriter  # of its prompts
     max_new_tokens: int  # most tokens of a reply
     exemplars: int  # most of them in a prompt
-    run: TrainingRun | None  # of the final adapter
-    losses: Losses | None  # None where one of them could not be measured
-    scale: float  # of the adapter
     lm_weight: float  # of the LM intent scores; 0 if they are not used
-    generates: bool  # whether new tickets get generated replies
-    gates: tuple[Gate, ...]  # all gates of the language model
-    warnings: tuple[str, ...]  # a sentence each
-    timed_out: bool  # whether a deadline decided anything
+    scale: float = 0.0  # of the adapter
+    generates: bool = False  # whether new tickets get generated replies
+    run: TrainingRun | None = None  # of the final adapter; None where none was trained here
+    losses: Losses | None = None  # None where one of them could not be measured
+    gates: tuple[Gate, ...] = ()  # all gates of the language model
+    warnings: tuple[str, ...] = ()  # a sentence each
+    timed_out: bool = False  # whether a deadline decided anything
     memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
 
 
@@ -237,11 +237,7 @@ def _without_adapter(setup: Setup, error: NoAdapter, scores: LmDecision, warning
         writer=setup.writer,
         max_new_tokens=setup.max_new_tokens,
         exemplars=setup.config.exemplars,
-        run=None,
-        losses=None,
-        scale=0.0,
         lm_weight=scores.weight,
-        generates=False,
         gates=(scores.gate, reply_gate_untested(f"no adapter: {error}")),
         warnings=(*warnings, f"no adapter was kept: {error}"),
         timed_out=error.timed_out or scores.timed_out,

@@ -26,7 +26,7 @@ from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.memory import memory_guard
 from retrieval.errors import ModelUnavailable, load_or_explain
-from retrieval.files import use_default_permissions, write_by, write_bytes, write_json
+from retrieval.files import use_default_permissions, write_by, write_json
 from retrieval.run_files import ADAPTER_FILES
 
 LORA_R = 16
@@ -97,7 +97,7 @@ def lora_layers(model: PeftModel) -> list[LoraLayer]:
 
 def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: float = 1.0) -> None:
     """Writes the final adapter, its config and the tokenizer into an existing folder."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
         write_by(partial(model.save_pretrained, name, save_embedding_layers=False, selected_adapters=[FINAL]), Path(name))
         made = Path(name) / FINAL
         write_by(partial(base.tokenizer.save_pretrained, made), made)
@@ -109,7 +109,7 @@ def save_adapter(model: PeftModel, base: BaseModel, folder: Path, *, scale: floa
         _forget_how_it_was_loaded(made / TOKENIZER_CONFIG)
         for file in ADAPTER_FILES:  # not PEFT's empty model card, nor a tokenizer's folder of further templates
             if (made / file).is_file():
-                write_bytes(folder / file, (made / file).read_bytes())
+                (made / file).replace(folder / file)
                 use_default_permissions(folder / file)
 
 

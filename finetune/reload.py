@@ -86,14 +86,9 @@ def load_language_model(
         writer=prompt_writer(base.tokenizer, base.max_length, descriptions=descriptions),
         max_new_tokens=how.max_new_tokens,
         exemplars=how.exemplars,
-        run=None,
-        losses=None,
         scale=how.scale,
         lm_weight=run.lm_weight,
         generates=how.generates,
-        gates=(),
-        warnings=(),
-        timed_out=False,
     )
     return LanguageModel(base, tuned, (), False, processes, answered_by)
 

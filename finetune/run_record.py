@@ -94,7 +94,7 @@ def kept_warnings(weights: Path, model: "LanguageModel | None") -> list[str]:
     return [f"{weights / name} {why}" for name in kept]
 
 
-def facts(settings: Settings, record: Record, support: SupportModel) -> list[tuple[str, str]]:
+def summary_lines(settings: Settings, record: Record, support: SupportModel) -> list[tuple[str, str]]:
     """The lines of the summary that do not come from the predictions."""
     train_set, training = support.classifier.train_set, record["training"]
     without = train_set.rowless_intents

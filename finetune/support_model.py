@@ -41,7 +41,6 @@ class SupportModel:
     language_model: "LanguageModel | None" = None  # as far as its gates let it answer; None for retrieval alone
     remote: "RemoteModel | None" = None  # of the run itself; one that is loaded again has none
     run: SavedRun | None = None  # that it was loaded from
-    warnings: tuple[str, ...] = ()  # what a user should know, a sentence each
 
     @staticmethod
     def load(folder: Path, *, loaded_by: float = inf, answered_by: float = inf, verbose: bool = False) -> "SupportModel":
@@ -56,6 +55,7 @@ class SupportModel:
         Raises:
             InputProblems: the folder holds no finished run of this version, or one whose files were changed.
             ModelUnavailable: the run's encoder or base cannot be had or loaded here, or it has other weights.
+            WorkerLost: another process of the run is gone.
             OSError: the folder cannot be read.
         """
         with reading(folder):
@@ -75,7 +75,7 @@ class SupportModel:
 
                 descriptions = classifier.train_set.descriptions
                 model = load_language_model(run, how, descriptions=descriptions, loaded_by=loaded_by, answered_by=answered_by)
-        return SupportModel(encoder, classifier, model, None, run, encoder.warnings)
+        return SupportModel(encoder, classifier, model, None, run)
 
     def answer(self, tickets: Sequence[Ticket], *, clock: Clock | None = None) -> "tuple[Prediction, ...]":
         """Classifies and answers m tickets, in their order.
@@ -87,6 +87,7 @@ class SupportModel:
         Raises:
             ValueError: two tickets have one id.
             WorkerLost: another process of the run is gone.
+            MemoryError: a batch of texts does not fit.
         """
         if len({ticket.id for ticket in tickets}) < len(tickets):
             raise ValueError("found two tickets with one id, expected an id for each")

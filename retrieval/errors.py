@@ -1,4 +1,4 @@
-"""How a model that cannot be had or loaded is reported: a message for the user, never a traceback."""
+"""How a model that cannot be had or loaded, and memory that runs out, are reported: a sentence, never a traceback."""
 
 from collections.abc import Callable
 from typing import TypeVar

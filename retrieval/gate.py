@@ -1,7 +1,7 @@
 """The record of a gate: a test of whether a learned part helps on rows it has not seen.
 
-Where it does not, the simpler part under it does the work. The functions that decide are `retrieval.label_names` and
-`finetune.gates`; every one of them names the standard it decides by.
+Where it does not, the simpler part under it does the work. The functions that decide are in `retrieval.label_names`,
+`finetune.gates` and `finetune.remote.gates`; every one of them names the standard it decides by.
 """
 
 from collections.abc import Mapping

@@ -8,7 +8,8 @@ the weights folder, a remote model. What is the support team's own stays, word f
     - a mailbox of the product, `restore@product.example`: its domain is the one of a mailbox that most replies name,
     - a mailbox named after a role, `billing@...`, and a toll-free phone number, if no customer who got the reply named it.
 
-Masking instead of taking another row: the rest of the reply is still the best answer, and a gap in it is seen.
+Masking instead of taking another row: the rest of the reply is still the best answer, and a gap in it is seen. Rows are masked
+once, as they come from the user: what a run has stored tells less about whose a mailbox is, and more would be masked.
 """
 
 import re

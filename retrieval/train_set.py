@@ -167,8 +167,7 @@ def representative_rows(train_set: TrainSet, *, at_most: int) -> Rows:
 
 def rows_with_siblings(train_set: TrainSet, rows: Rows) -> Rows:
     """Those of the rows whose intent has another row: no reply could be found for the others."""
-    counts = np.bincount(train_set.labels, minlength=len(train_set.intents))
-    return rows[counts[train_set.labels[rows]] > 1]
+    return rows[train_set.row_counts[train_set.labels[rows]] > 1]
 
 
 def _most_typical_first(train_set: TrainSet, members: Rows) -> Rows:

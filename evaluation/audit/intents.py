@@ -16,7 +16,7 @@ MAX_ROWS = 6  # shown in a finding
 
 def alike_findings(found: Evidence) -> list[Finding]:
     """A finding for each pair of intents of several rows that are taken for each other, in both directions; worst first."""
-    counts, wrong = _row_counts(found), _pairwise_errors(found)
+    counts, wrong = found.train_set.row_counts, _pairwise_errors(found)
     several = np.flatnonzero(counts > 1)
     pairs = [(int(a), int(b)) for a in several for b in several if a < b and wrong[a, b] and wrong[b, a]]
     share = {(a, b): float((wrong[a, b] + wrong[b, a]) / (counts[a] + counts[b])) for a, b in pairs}
@@ -52,7 +52,7 @@ def _alike_finding(found: Evidence, a: int, b: int) -> Finding:
 
 def few_row_findings(found: Evidence) -> list[Finding]:
     """A finding for each intent of one row, and for each that finds less than half of its rows."""
-    counts, labels = _row_counts(found), found.train_set.labels
+    counts, labels = found.train_set.row_counts, found.train_set.labels
     hits = np.zeros(len(counts), dtype=np.int64)
     np.add.at(hits, labels, [found.winner(i) == labels[i] for i in range(len(labels))])
     low = [int(c) for c in np.flatnonzero((counts > 1) & (hits < LOW_RECALL * counts))]
@@ -73,7 +73,3 @@ def _beside(found: Evidence, row: int, intents: tuple[int, int]) -> ShownRow:
     names = found.train_set.intents
     note = ", ".join(f"{names[c]} {found.probability(row, c):.2f}" for c in dict.fromkeys(intents))
     return shown(found.train_set.rows[row], note)
-
-
-def _row_counts(found: Evidence) -> Rows:
-    return np.bincount(found.train_set.labels, minlength=len(found.train_set.intents))

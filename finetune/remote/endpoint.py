@@ -1,7 +1,7 @@
 """Where a remote model is and by which key, from the environment; checked before anything is loaded. Imports nothing heavy."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 NONE = "none"  # the value of --remote-model by which nothing leaves this machine
@@ -15,7 +15,7 @@ class Endpoint:
 
     model: str
     url: str  # http or https, to which "/chat/completions" is added
-    key: str  # never printed
+    key: str = field(repr=False)  # never printed
 
     @property
     def host(self) -> str:

@@ -78,7 +78,7 @@ def test_a_run_that_is_replaced_after_its_check_is_not_mixed_with_the_new_one(
     def meanwhile(*_: object, **__: object) -> FakeEncoder:
         record = json.loads((weights / "run.json").read_text())
         (weights / "run.json").write_text(json.dumps(record | {"wall_clock_s": 1e6}))
-        return FakeEncoder()
+        return FakeEncoder("all-mpnet-base-v2")
 
     monkeypatch.setattr(inspect, "load_encoder_of", meanwhile)
     assert inspect.main(["--weights", str(weights), "--ticket", "x"]) == 1
