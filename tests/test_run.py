@@ -295,7 +295,7 @@ def test_retrieval_alone_loads_nothing_of_the_language_model(folder: Path) -> No
         f"import sys, run; run.main({arguments(folder)!r}); print(sorted(n for n in sys.modules if n.startswith('finetune.')))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    light = ["base_selection", "reload", "run_record", "run_writer", "support_model"]
+    light = ["base_selection", "reload", "remote", "remote.endpoint", "run_record", "run_writer", "support_model"]
     assert done.stdout.strip() == str([f"finetune.{name}" for name in light])
 
 
