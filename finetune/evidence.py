@@ -20,10 +20,12 @@ from finetune.lora import fold_adapter, set_scale
 from finetune.memory import MemoryPlan, OutOfMemory, release
 from finetune.noisy_channel import NoisyChannel
 from finetune.prompt import Example, PromptWriter
+from finetune.reply_quality import gains_over_copies
 from finetune.reply_writer import write_replies
 from finetune.training import NoAdapter, TrainingRun, completion_losses, train
 from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
+from retrieval.encoder import Encoder
 from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.lm_fusion import lm_score_matrix
 from retrieval.prediction import Reply
@@ -57,18 +59,20 @@ class Evidence:
     losses: Mapping[str, float]  # by row id, completion loss, nats per token
     retrievals: tuple[Retrieval, ...]  # the judged rows as new tickets
     replies: Mapping[str, Reply]  # by row id, what a customer would have got
+    gains: Mapping[str, float]  # by row id, of each reply that passed the check its quality minus that of the copied one
     failure: str = ""  # why replies were given up after the first fold, a clause
     timed_out: bool = False  # whether the deadline came before all was measured
     problems: tuple[str, ...] = ()  # what went wrong in a fold, a sentence each
     memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
 
 
-NO_EVIDENCE = Evidence({}, (), {})
+NO_EVIDENCE = Evidence({}, (), {}, {})
 
 
 def gather_evidence(
     setup: Setup,
     model: PeftModel,
+    encoder: Encoder,
     *,
     scale: float,
     plans: Sequence[MemoryPlan],
@@ -80,6 +84,7 @@ def gather_evidence(
     Args:
         setup: as the final adapter was trained.
         model: the base with the final adapter; it is left so.
+        encoder: measures how near a reply is to the ideal one.
         scale: of the final adapter.
         plans: memory plans, from the one that fitted the final adapter on.
         deadline: `time.monotonic()` at which measuring stops.
@@ -90,14 +95,14 @@ def gather_evidence(
         try:
             if not scale:  # every adapter would be the bare base
                 set_scale(model, 0.0)
-                found = _joined(found, _judge(setup, model, out, deadline=deadline))
+                found = _joined(found, _judge(setup, model, encoder, out, deadline=deadline))
                 continue
             with fold_adapter(model, f"fold{fold}", seed=setup.seed, processes=setup.processes):
                 run = _train_without(
                     setup, model, out, plans=plans, deadline=deadline, label=f"train fold {fold + 1} of {FOLDS}"
                 )
                 set_scale(model, scale)
-                judged = _judge(setup, model, out, deadline=deadline)
+                judged = _judge(setup, model, encoder, out, deadline=deadline)
             found = _joined(found, replace(judged, memory_retries=judged.memory_retries + run.memory_retries))
         except NoAdapter as error:
             found = _joined(found, _failed(f"fold {fold + 1} of {FOLDS} was not judged: {error}", timed_out=error.timed_out))
@@ -120,7 +125,7 @@ def fold_rows(classifier: IntentClassifier) -> list[Rows]:
 
 def _failed(problem: str, *, timed_out: bool = False, memory_retries: int = 0) -> Evidence:
     problems = () if timed_out else (problem,)
-    return Evidence({}, (), {}, timed_out=timed_out, problems=problems, memory_retries=memory_retries)
+    return Evidence({}, (), {}, {}, timed_out=timed_out, problems=problems, memory_retries=memory_retries)
 
 
 def _train_without(
@@ -148,7 +153,7 @@ def _train_without(
     return run
 
 
-def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evidence:
+def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadline: float) -> Evidence:
     """All that an adapter is asked about the rows of the fold that it has not seen."""
     processes = setup.processes
     losses = shared_losses(model, {i: setup.examples[i] for i in map(int, out) if i in setup.examples}, processes)
@@ -164,8 +169,11 @@ def _judge(setup: Setup, model: PeftModel, out: Rows, *, deadline: float) -> Evi
         deadline=deadline,
         processes=processes,
     )
+    # A replaced draft is a copy: it says nothing about generating.
+    passed = [found for found in retrievals if written.replies[found.ticket.id].source == "generated"]
+    gains = gains_over_copies(passed, written.replies, setup.classifier.train_set, encoder)
     timed_out, retries = not written.complete, written.memory_retries
-    return Evidence(losses, retrievals, written.replies, timed_out=timed_out, memory_retries=retries)
+    return Evidence(losses, retrievals, written.replies, gains, timed_out=timed_out, memory_retries=retries)
 
 
 def own_row_scores(setup: Setup, scorer: NoisyChannel) -> Floats:
@@ -200,6 +208,7 @@ def _joined(one: Evidence, other: Evidence) -> Evidence:
         losses={**one.losses, **other.losses},
         retrievals=(*one.retrievals, *other.retrievals),
         replies={**one.replies, **other.replies},
+        gains={**one.gains, **other.gains},
         timed_out=one.timed_out or other.timed_out,
         problems=(*one.problems, *other.problems),
         memory_retries=one.memory_retries + other.memory_retries,

@@ -9,7 +9,6 @@ says so.
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf
 from statistics import fmean
 
@@ -40,7 +39,6 @@ from finetune.lora import attach, set_scale
 from finetune.memory import OutOfMemory, memory_guard, memory_plans, release
 from finetune.noisy_channel import bare_scorer, lm_weight
 from finetune.prompt import PromptWriter, prompt_writer
-from finetune.reply_quality import gains_over_copies
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
@@ -260,10 +258,11 @@ def _judged(
     if not untested:
         plans = memory_plans(setup.base.model.device)
         later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
-        failure_of = partial(first_fold_verdict, setup, encoder)
-        evidence = gather_evidence(setup, model, scale=scale, plans=later, deadline=deadline, failure_of=failure_of)
+        evidence = gather_evidence(
+            setup, model, encoder, scale=scale, plans=later, deadline=deadline, failure_of=first_fold_verdict
+        )
         untested = "the time budget ended the measuring" if evidence.timed_out else ""
-    reply_record = reply_gate_untested(untested) if untested else judge_replies(setup, evidence, encoder)
+    reply_record = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
     if run.diverged:
         warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")
     losses, short = _losses(setup, model, evidence, scale)
@@ -313,21 +312,14 @@ def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: fl
     return *scale_gate_untested(problem), problem
 
 
-def judge_replies(setup: Setup, evidence: Evidence, encoder: Encoder) -> Gate:
+def judge_replies(evidence: Evidence, *, seed: int) -> Gate:
     """The reply gate on what was measured."""
-    return reply_gate(reply_gains(setup, evidence, encoder), failure=evidence.failure, seed=setup.seed)
+    return reply_gate(list(evidence.gains.values()), failure=evidence.failure, seed=seed)
 
 
-def first_fold_verdict(setup: Setup, encoder: Encoder, evidence: Evidence) -> str:
+def first_fold_verdict(evidence: Evidence) -> str:
     """Why the second fold need not be measured, a clause; empty if it must be."""
-    return first_fold_failure(reply_gains(setup, evidence, encoder), len(evidence.replies))
-
-
-def reply_gains(setup: Setup, evidence: Evidence, encoder: Encoder) -> list[float]:
-    """Of each out-of-fold reply that passed the check its quality minus that of the copied reply."""
-    # A replaced draft is a copy: it says nothing about generating.
-    judged = [found for found in evidence.retrievals if evidence.replies[found.ticket.id].source == "generated"]
-    return gains_over_copies(judged, evidence.replies, setup.classifier.train_set, encoder)
+    return first_fold_failure(list(evidence.gains.values()), len(evidence.replies))
 
 
 def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[Losses | None, bool]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from retrieval.compose import with_composed_replies
-from retrieval.encoder import Encoder
+from retrieval.encoder import Encoder, Vectors
 from retrieval.facts import countable_facts
 from retrieval.intent_classifier import Floats
 from retrieval.prediction import Reply, copy_reply
@@ -19,8 +19,8 @@ from retrieval.train_set import TrainSet
 
 def gains_over_copies(
     judged: Sequence[Retrieval], replies: Mapping[str, Reply], train_set: TrainSet, encoder: Encoder
-) -> list[float]:
-    """Of each reply to a train row, its quality minus that of the copied reply.
+) -> dict[str, float]:
+    """By id, of each reply to a train row, its quality minus that of the copied reply.
 
     Args:
         judged: the rows as new tickets, hidden from themselves.
@@ -30,16 +30,21 @@ def gains_over_copies(
     """
     position = {row.id: i for i, row in enumerate(train_set.rows)}
     rows = [position[found.ticket.id] for found in judged]
-    ideal = [train_set.rows[i].ideal_reply for i in rows]
+    ideals = [train_set.rows[i].ideal_reply for i in rows]
     stored = with_composed_replies(judged, train_set.ticket_vectors[rows], encoder)
-    written = reply_qualities([replies[found.ticket.id].text for found in judged], ideal, encoder)
-    copied = reply_qualities([copy_reply(found).text for found in stored], ideal, encoder)
-    return [float(gain) for gain in written - copied]
+    written, copied = [replies[found.ticket.id].text for found in judged], [copy_reply(found).text for found in stored]
+    known = {row.ideal_reply: vector for row, vector in zip(train_set.rows, train_set.reply_vectors, strict=True)}
+    ours, theirs = np.split(reply_qualities([*written, *copied], [*ideals, *ideals], encoder, known=known), 2)
+    return {found.ticket.id: float(gain) for found, gain in zip(judged, ours - theirs, strict=True)}
 
 
-def reply_qualities(replies: Sequence[str], ideals: Sequence[str], encoder: Encoder) -> Floats:
-    """(n,) the quality of each reply against its ideal one, 1 for an equal text."""
-    cosines = np.sum(encoder.encode(replies) * encoder.encode(ideals), axis=1).astype(np.float64)
+def reply_qualities(
+    replies: Sequence[str], ideals: Sequence[str], encoder: Encoder, *, known: Mapping[str, Vectors] | None = None
+) -> Floats:
+    """(n,) the quality of each reply against its ideal one, 1 for an equal text; `known` has texts' vectors, to save time."""
+    new = list(dict.fromkeys(text for text in (*replies, *ideals) if text not in (known or {})))
+    vectors = {**(known or {}), **dict(zip(new, encoder.encode(new), strict=True))}
+    cosines = [float(vectors[reply] @ vectors[ideal]) for reply, ideal in zip(replies, ideals, strict=True)]
     scores = [fact_f1(reply, ideal) for reply, ideal in zip(replies, ideals, strict=True)]
     return np.array([c if f is None else (c + f) / 2 for c, f in zip(cosines, scores, strict=True)])
 

@@ -31,7 +31,8 @@ from retrieval.tickets import printable
 if TYPE_CHECKING:
     from retrieval.prediction import Prediction
 
-STARTED: float = time.monotonic() - max(0.0, time.time() - psutil.Process().create_time())
+# The processor's time until here is what starting took; when the process began is known to the second only.
+STARTED: float = time.monotonic() - time.process_time()
 # Whether stderr is a terminal that somebody looks at: a log of a CI job is read as text, whatever its FORCE_COLOR says.
 INTERACTIVE = bool(sys.stderr and sys.stderr.isatty()) and not os.environ.get("CI")
 CONSOLE = Console(

@@ -28,7 +28,6 @@ from finetune.fit import (
     judge_replies,
     make_setup,
     not_worth_testing,
-    reply_gains,
     training_rows,
 )
 from finetune.forgetting import choose_scale, general_text
@@ -61,7 +60,7 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
     try:
         scale, gate = choose_scale(model, general_text(setup.writer), seed=seed)
         plans = memory_plans(base.model.device)
-        evidence = gather_evidence(setup, model, scale=scale, plans=plans, deadline=np.inf)
+        evidence = gather_evidence(setup, model, encoder, scale=scale, plans=plans, deadline=np.inf)
         found = with_composed_replies(retrieve(classifier, split.tickets, split.vectors), split.vectors, encoder)
         generated = generated_replies(found, model, base, split.train_set, label="test rows", exemplars=config.exemplars)
     finally:
@@ -76,7 +75,7 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
         "steps": run.steps,
         "scale": scale,
         "loss_increase": gate.value,  # on general text at that scale, nats per token
-        **decisions(setup, evidence, encoder),
+        **decisions(setup, evidence),
         "always": always,  # quality of each test row's reply when generated and checked
         "never": never,  # the same when copied
         "replaced": sum(reply.source == "replaced" for reply in generated),
@@ -84,12 +83,12 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
     }
 
 
-def decisions(setup: Setup, evidence: Evidence, encoder: Encoder) -> Measured:
+def decisions(setup: Setup, evidence: Evidence) -> Measured:
     """What both folds say, and what a run would say."""
     parts = [of_fold(setup, evidence, fold) for fold in range(len(fold_rows(setup.classifier)))]
-    gains = [reply_gains(setup, part, encoder) for part in parts]
-    gate = judge_replies(setup, evidence, encoder)
-    failure = not_worth_testing(setup) or first_fold_verdict(setup, encoder, parts[0] if parts else evidence)
+    gains = [list(part.gains.values()) for part in parts]
+    gate = judge_replies(evidence, seed=setup.seed)
+    failure = not_worth_testing(setup) or first_fold_verdict(parts[0] if parts else evidence)
     return {
         "passed": [len(found) for found in gains],  # replies of each fold that passed the check
         "written": [len(part.replies) for part in parts],
@@ -109,6 +108,7 @@ def of_fold(setup: Setup, evidence: Evidence, fold: int) -> Evidence:
         evidence,
         retrievals=tuple(found for found in evidence.retrievals if found.ticket.id in ids),
         replies={row_id: reply for row_id, reply in evidence.replies.items() if row_id in ids},
+        gains={row_id: gain for row_id, gain in evidence.gains.items() if row_id in ids},
     )
 
 

@@ -114,7 +114,7 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
             deadline=deadline,
             descriptions=train_set.descriptions,
         )
-        gains += gains_over_copies(_passed(found, written), written, train_set, encoder)
+        gains += gains_over_copies(_passed(found, written), written, train_set, encoder).values()
         if client.given_up:
             return remote_replies_untested(client.given_up, gains)
         if fold == 0 and (failure := first_fold_failure(gains, len(written))):

@@ -17,7 +17,7 @@ from finetune.lora import attach
 from finetune.memory import CPU_PLANS
 from retrieval.retrieve import retrieve_train_rows
 from retrieval.train_set import rows_with_siblings
-from tests.fakes import ROWS, base, row, tokenizer
+from tests.fakes import ROWS, HashEncoder, base, row, tokenizer
 from tests.finetune.helpers import FEW, ONE_EPOCH, Loss, change_loss, classifier_for, fine_tune_few, gate_of
 
 IDS = {row.id for row in FEW}
@@ -147,6 +147,6 @@ def test_one_row_leaves_nothing_to_measure() -> None:
 def test_evidence_after_the_deadline_is_empty_and_says_so() -> None:
     tiny, classifier = base(), classifier_for()
     setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, **OPTIONS)
-    found = gather_evidence(setup, attach(tiny, seed=0), scale=1.0, plans=CPU_PLANS, deadline=0.0)
+    found = gather_evidence(setup, attach(tiny, seed=0), HashEncoder(), scale=1.0, plans=CPU_PLANS, deadline=0.0)
     assert found.timed_out
     assert (found.losses, found.replies, found.problems) == ({}, {}, ())

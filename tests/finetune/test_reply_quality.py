@@ -24,3 +24,14 @@ def test_piling_up_facts_does_not_pay_and_a_duration_counts_once() -> None:
     assert fact_f1("It takes 24 hours, 3 days or 9 weeks.", "Wait 24h.") == pytest.approx(0.5)
     assert fact_f1("Soon.", "Wait 24h.") == 0.0
     assert fact_f1("Up to 7 seats within 5 days.", "Up to 5 seats within 5 days.") == pytest.approx(0.5), "5 is counted twice"
+
+
+def test_what_is_embedded_already_is_not_embedded_again() -> None:
+    encoder = HashEncoder()
+    known = dict(zip(["ours", "ideal"], encoder.encode(["ours", "ideal"]), strict=True))
+    expected = reply_qualities(["ours", "new"], ["ideal", "ideal"], encoder)
+    asked: list[str] = []
+    encode = encoder.encode
+    encoder.encode = lambda texts: (asked.extend(texts), encode(texts))[1]  # type: ignore[method-assign]
+    assert reply_qualities(["ours", "new"], ["ideal", "ideal"], encoder, known=known) == pytest.approx(expected)
+    assert asked == ["new"]
