@@ -33,6 +33,7 @@ from retrieval.retrieve import Retrieval, retrieve_train_rows, train_row_questio
 from retrieval.train_set import Rows, representative_rows, rows_with_siblings
 
 FOLDS = 2
+MAX_LOSS_ROWS = 8  # of each fold whose completion loss is measured: it is for the record and decides nothing
 MAX_SCORED_ROWS = 40  # that test the LM scores: enough to see harm, and new tickets need the time more
 
 
@@ -156,7 +157,7 @@ def _train_without(
 def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadline: float) -> Evidence:
     """All that an adapter is asked about the rows of the fold that it has not seen."""
     processes = setup.processes
-    losses = shared_losses(model, {i: setup.examples[i] for i in map(int, out) if i in setup.examples}, processes)
+    losses = shared_losses(model, {i: setup.examples[i] for i in _loss_rows(setup, out)}, processes)
     judged = rows_with_siblings(setup.classifier.train_set, out)
     retrievals = retrieve_train_rows(setup.classifier, judged, setup.answer_log_p[judged])
     written = write_replies(
@@ -174,6 +175,12 @@ def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadl
     gains = gains_over_copies(passed, written.replies, setup.classifier.train_set, encoder)
     timed_out, retries = not written.complete, written.memory_retries
     return Evidence(losses, retrievals, written.replies, gains, timed_out=timed_out, memory_retries=retries)
+
+
+def _loss_rows(setup: Setup, out: Rows) -> list[int]:
+    """Rows all over the fold, at most `MAX_LOSS_ROWS`."""
+    rows = [int(i) for i in out if int(i) in setup.examples]
+    return [rows[i * len(rows) // MAX_LOSS_ROWS] for i in range(MAX_LOSS_ROWS)] if len(rows) > MAX_LOSS_ROWS else rows
 
 
 def own_row_scores(setup: Setup, scorer: NoisyChannel) -> Floats:

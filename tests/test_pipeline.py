@@ -136,7 +136,7 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
 
     monkeypatch.setattr(language_model, "fine_tune", noted)
     assert run.main(arguments(folder, base_model=checkpoint)) == 0
-    assert [(config.learning_rate, config.own_reply_share) for config in configs] == [(2e-4, 1.0)]
+    assert [(config.learning_rate, config.own_reply_share) for config in configs] == [(2e-4, 0.0)]
     assert record(folder)["base"]["precision"] == "bf16"
     assert record(folder)["training"]["loss"].startswith("cross-entropy"), (
         "no fold adapters, so no out-of-fold losses of the base"

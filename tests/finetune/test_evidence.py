@@ -150,3 +150,12 @@ def test_evidence_after_the_deadline_is_empty_and_says_so() -> None:
     found = gather_evidence(setup, attach(tiny, seed=0), HashEncoder(), scale=1.0, plans=CPU_PLANS, deadline=0.0)
     assert found.timed_out
     assert (found.losses, found.replies, found.problems) == ({}, {}, ())
+
+
+def test_completion_losses_are_those_of_a_few_rows_all_over_the_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetune.evidence.MAX_LOSS_ROWS", 3)
+    seen, rows = watch(monkeypatch), tuple(row(i, f"seat {i}", "billing.seat", f"word{i}") for i in range(12))
+    tuned = fine_tune_few(rows=rows, every_fold=False)
+    assert tuned.losses is not None
+    assert tuned.losses.rows == len(seen.measured["fold0"]) == 3
+    assert len(seen.answered["fold0"]) == 6
