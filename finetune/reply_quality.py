@@ -42,8 +42,9 @@ def reply_qualities(
     replies: Sequence[str], ideals: Sequence[str], encoder: Encoder, *, known: Mapping[str, Vectors] | None = None
 ) -> Floats:
     """(n,) the quality of each reply against its ideal one, 1 for an equal text; `known` has texts' vectors, to save time."""
-    new = list(dict.fromkeys(text for text in (*replies, *ideals) if text not in (known or {})))
-    vectors = {**(known or {}), **dict(zip(new, encoder.encode(new), strict=True))}
+    vectors = dict(known or {})
+    new = list(dict.fromkeys(text for text in (*replies, *ideals) if text not in vectors))
+    vectors |= zip(new, encoder.encode(new), strict=True)
     cosines = [float(vectors[reply] @ vectors[ideal]) for reply, ideal in zip(replies, ideals, strict=True)]
     scores = [fact_f1(reply, ideal) for reply, ideal in zip(replies, ideals, strict=True)]
     return np.array([c if f is None else (c + f) / 2 for c, f in zip(cosines, scores, strict=True)])
