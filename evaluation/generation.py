@@ -21,7 +21,6 @@ from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.compose import sentences
 from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.encoder import Encoder, encoder_problems, load_encoder
-from retrieval.exemplars import EXEMPLARS
 from retrieval.facts import facts
 from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.prediction import Reply
@@ -127,7 +126,7 @@ def unseen_losses(
 
 
 def generated_replies(
-    found: Sequence[Retrieval], model: Module, base: BaseModel, train_set: TrainSet, *, label: str, exemplars: int = EXEMPLARS
+    found: Sequence[Retrieval], model: Module, base: BaseModel, train_set: TrainSet, *, label: str, exemplars: int
 ) -> list[Reply]:
     """The checked reply to each ticket, as long as the longest stored one and a quarter."""
     writer = prompt_writer(base.tokenizer, base.max_length)

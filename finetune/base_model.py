@@ -165,9 +165,17 @@ def cpu_has_bf16(*, large: bool) -> bool:
     AMX multiplies bf16 five to seven times as fast as fp32, AVX-512 twice, which a small base does not notice (EXPERIMENTS.md,
     section 10).
     """
+    return cpu_has_amx() or (large and "avx512_bf16" in _cpu_flags())
+
+
+def cpu_has_amx() -> bool:
+    """Whether the processor has a unit for matrices of bf16."""
+    return "amx_bf16" in _cpu_flags()
+
+
+def _cpu_flags() -> list[str]:
     cpu_info = Path("/proc/cpuinfo")
-    flags = cpu_info.read_text(encoding="utf-8", errors="replace").split() if cpu_info.is_file() else []
-    return "amx_bf16" in flags or (large and "avx512_bf16" in flags)
+    return cpu_info.read_text(encoding="utf-8", errors="replace").split() if cpu_info.is_file() else []
 
 
 def _conversion(name: str, source: str, digest: str) -> ModelFiles | None:
@@ -248,8 +256,11 @@ def _read(files: ModelFiles, precision: Precision) -> BaseModel:
     if missing := sorted(report["missing_keys"]):  # transformers would go on with random numbers in their place
         raise ModelUnavailable(f"the base model {files.name} lacks weights: {', '.join(missing[:3])}")
     model.eval().requires_grad_(False)
-    # Logits of a part of the tokens: torch copies the vocabulary's matrix for each row where that part is not contiguous.
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0].contiguous(),))
+    # Logits of a part of the tokens: torch copies the vocabulary's matrix, for each row, where the strides of that part are not
+    # those of a whole; a single token counts as contiguous with any strides.
+    model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, hidden: (hidden[0].clone(memory_format=torch.contiguous_format),)
+    )
     # Of the checkpoint's own settings (sampling, penalties) only the end tokens count here.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     on_hub = files.source in ("hub", "hub cache") and HUB_ID.fullmatch(files.name)  # else a folder, or converted

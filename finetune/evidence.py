@@ -33,7 +33,7 @@ from retrieval.retrieve import Retrieval, retrieve_train_rows, train_row_questio
 from retrieval.train_set import Rows, representative_rows, rows_with_siblings
 
 FOLDS = 2
-MAX_LOSS_ROWS = 8  # of each fold whose completion loss is measured: it is for the record and decides nothing
+MAX_LOSS_ROWS = 4  # of each fold whose completion loss is measured: it is for the record and decides nothing
 MAX_SCORED_ROWS = 40  # that test the LM scores: enough to see harm, and new tickets need the time more
 
 
@@ -61,7 +61,7 @@ class Evidence:
     retrievals: tuple[Retrieval, ...]  # the judged rows as new tickets
     replies: Mapping[str, Reply]  # by row id, what a customer would have got
     gains: Mapping[str, float]  # by row id, of each reply that passed the check its quality minus that of the copied one
-    failure: str = ""  # why replies were given up after the first fold, a clause
+    stopped: str = ""  # why the second fold was not measured, a clause
     timed_out: bool = False  # whether the deadline came before all was measured
     problems: tuple[str, ...] = ()  # what went wrong in a fold, a sentence each
     memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
@@ -78,7 +78,7 @@ def gather_evidence(
     scale: float,
     plans: Sequence[MemoryPlan],
     deadline: float,
-    failure_of: Callable[[Evidence], str] = lambda _: "",
+    enough: Callable[[Evidence], str] = lambda _: "",
 ) -> Evidence:
     """Trains on each fold, judges on the others.
 
@@ -89,7 +89,7 @@ def gather_evidence(
         scale: of the final adapter.
         plans: memory plans, from the one that fitted the final adapter on.
         deadline: `time.monotonic()` at which measuring stops.
-        failure_of: says of the first fold why the second need not be measured, a clause; empty if it must be.
+        enough: says of the first fold why the second need not be measured, a clause; empty if it must be.
     """
     found = NO_EVIDENCE
     for fold, out in enumerate(fold_rows(setup.classifier)):
@@ -112,8 +112,8 @@ def gather_evidence(
         release()
         if found.timed_out:
             break
-        if fold == 0 and found.replies and (failure := failure_of(found)):
-            return replace(found, failure=failure)
+        if fold == 0 and found.replies and (stopped := enough(found)):
+            return replace(found, stopped=stopped)
     return found
 
 

@@ -9,13 +9,14 @@ says so.
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 from statistics import fmean
 
 import numpy as np
 from peft import PeftModel
 
-from finetune.base_model import BaseModel
+from finetune.base_model import BaseModel, cpu_has_amx
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.evidence import (
     NO_EVIDENCE,
@@ -28,7 +29,7 @@ from finetune.evidence import (
 from finetune.forgetting import choose_scale, general_text
 from finetune.gates import (
     MIN_REPLIES,
-    first_fold_failure,
+    first_fold_stop,
     lm_scores_gate,
     lm_scores_gate_untested,
     reply_gate,
@@ -137,22 +138,22 @@ def fine_tune(
 
 
 @dataclass(frozen=True, slots=True)
-class LmDecision:
-    """Whether LM scores join the classifier, and what cut their test short."""
+class Decision:
+    """The weight of the LM scores or the scale of the adapter, and what cut its test short."""
 
-    weight: float  # 0 where they do not
+    value: float
     gate: Gate
-    problem: str = ""  # what cut the test short, a sentence; empty if nothing did
+    problem: str = ""  # what cut the test short, a clause; empty if nothing did
     timed_out: bool = False
     out_of_memory: bool = False
 
 
-def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, LmDecision]:
+def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
     """Scores the train rows with the bare base and decides; the rows that were scored then have fused probabilities."""
     weight, base, train_set = lm_weight(setup.base), setup.base, setup.classifier.train_set
     if not weight.value:
         used, gate = lm_scores_gate_untested("scores of a base of this size gained nothing on public sets")
-        return setup, LmDecision(used, gate)
+        return setup, Decision(used, gate)
     label, processes = "LM intent scores of the train rows", setup.processes
     scorer = bare_scorer(base.model, setup.writer, weight.value, deadline=deadline, label=label, processes=processes)
     scores = own_row_scores(setup, scorer)
@@ -162,7 +163,7 @@ def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, LmDecision]:
         used, gate = lm_scores_gate_untested(problem)
     else:
         used, gate = lm_scores_gate(setup.log_p, scores, train_set.labels, weight, seed=setup.seed)
-    found = LmDecision(used, gate, problem, scorer.timed_out, scorer.without_memory > 0)
+    found = Decision(used, gate, problem, scorer.timed_out, scorer.without_memory > 0)
     return replace(setup, answer_log_p=fuse(setup.log_p, scores, used)), found
 
 
@@ -229,13 +230,13 @@ def final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[Pe
     return model, run
 
 
-def _without_adapter(setup: Setup, error: NoAdapter, scores: LmDecision, warnings: list[str]) -> FineTuned:
+def _without_adapter(setup: Setup, error: NoAdapter, scores: Decision, warnings: list[str]) -> FineTuned:
     return FineTuned(
         model=None,
         writer=setup.writer,
         max_new_tokens=setup.max_new_tokens,
         exemplars=setup.config.exemplars,
-        lm_weight=scores.weight,
+        lm_weight=scores.value,
         gates=(scores.gate, reply_gate_untested(f"no adapter: {error}")),
         warnings=(*warnings, f"no adapter was kept: {error}"),
         timed_out=error.timed_out or scores.timed_out,
@@ -250,25 +251,24 @@ def _judged(
     encoder: Encoder,
     deadline: float,
     *,
-    scores: LmDecision,
+    scores: Decision,
     warnings: list[str],
 ) -> FineTuned:
-    scale, scale_record, untested = _choose_scale(setup, model, run, deadline)
-    evidence, untested = NO_EVIDENCE, untested or not_worth_testing(setup)
+    scale = _choose_scale(setup, model, run, deadline)
+    evidence, untested = NO_EVIDENCE, scale.problem or not_worth_testing(setup)
     if not untested:
         plans = memory_plans(setup.base.model.device)
         later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
-        evidence = gather_evidence(
-            setup, model, encoder, scale=scale, plans=later, deadline=deadline, failure_of=first_fold_verdict
-        )
+        enough = partial(first_fold_verdict, seed=setup.seed)
+        evidence = gather_evidence(setup, model, encoder, scale=scale.value, plans=later, deadline=deadline, enough=enough)
         untested = "the time budget ended the measuring" if evidence.timed_out else ""
     reply_record = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
     if run.diverged:
         warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")
-    losses, short = _losses(setup, model, evidence, scale)
+    losses, short = _losses(setup, model, evidence, scale.value)
     if run.memory_retries:
         warnings.append(f"memory ran out while training: the adapter was trained with {run.plan}")
-    if measuring := evidence.memory_retries + short + ("memory" in untested):
+    if measuring := evidence.memory_retries + short + scale.out_of_memory:
         warnings.append(f"memory ran out while measuring, {measuring} times: what is missing is named at its gate")
     return FineTuned(
         model=model,
@@ -277,49 +277,50 @@ def _judged(
         exemplars=setup.config.exemplars,
         run=run,
         losses=losses,
-        scale=scale,
-        lm_weight=scores.weight,
+        scale=scale.value,
+        lm_weight=scores.value,
         generates=reply_record.passed,
-        gates=(scores.gate, scale_record, reply_record),
+        gates=(scores.gate, scale.gate, reply_record),
         warnings=(*warnings, *evidence.problems),
-        timed_out=evidence.timed_out or scores.timed_out or not run.finished or untested.startswith("the time budget"),
+        timed_out=scores.timed_out or not run.finished or scale.timed_out or evidence.timed_out,
         memory_retries=run.memory_retries + measuring + scores.out_of_memory,
     )
 
 
 def not_worth_testing(setup: Setup) -> str:
     """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
-    if setup.base.large and setup.base.model.device.type == "cpu":
-        return "a large base on a CPU would need two more adapters and a reply to every row"
+    if setup.base.large and setup.base.model.device.type == "cpu" and not cpu_has_amx():
+        return "a large base on a CPU without AMX would need two more adapters and a reply to every row"
     rows = np.arange(len(setup.classifier.train_set.rows))
     judged = len(rows_with_siblings(setup.classifier.train_set, rows))
     return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"
 
 
-def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> tuple[float, Gate, str]:
-    """The scale, its gate, and why nothing more can be measured, if so."""
-    problem = "" if run.finished else "the time budget ended the training"
-    if not problem and setup.processes.any(time.monotonic() > deadline):
-        problem = "the time budget was gone after the training"
+def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> Decision:
+    """The scale by the forgetting check; where that cannot be made, nothing further is measured."""
+    late = setup.processes.any(time.monotonic() > deadline)
+    problem = "the time budget was gone after the training" if late else ""
+    problem = problem if run.finished else "the time budget ended the training"
     if not problem:
         try:
             with memory_guard("the forgetting check", setup.processes):
-                return *choose_scale(model, general_text(setup.writer), seed=setup.seed), ""
+                return Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
         except OutOfMemory as error:
             problem = str(error)
             release()
+    timed_out = late or not run.finished
     set_scale(model, 1.0)
-    return *scale_gate_untested(problem), problem
+    return Decision(*scale_gate_untested(problem), problem, timed_out, out_of_memory=not timed_out)
 
 
 def judge_replies(evidence: Evidence, *, seed: int) -> Gate:
     """The reply gate on what was measured."""
-    return reply_gate(list(evidence.gains.values()), failure=evidence.failure, seed=seed)
+    return reply_gate(list(evidence.gains.values()), stopped=evidence.stopped, seed=seed)
 
 
-def first_fold_verdict(evidence: Evidence) -> str:
+def first_fold_verdict(evidence: Evidence, *, seed: int) -> str:
     """Why the second fold need not be measured, a clause; empty if it must be."""
-    return first_fold_failure(list(evidence.gains.values()), len(evidence.replies))
+    return first_fold_stop(list(evidence.gains.values()), len(evidence.replies), seed=seed)
 
 
 def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[Losses | None, bool]:

@@ -1,9 +1,9 @@
 """Greedy generation: a prompt gets the same reply in any company, as far as its base computes in fp32.
 
 Which rows share a batch changes float noise and, rarely, a word (transformers#25921). So rows are sorted by length, then id,
-and cut into batches of a fixed size: the same prompts get the same replies. And a row of an fp32 base that anywhere came near a
-tie of two tokens is written once more alone, which decides where there is no batch, too. In bf16 and NF4 the noise is so large
-that this would be nearly every row; there a reply may differ from that of the same row in other company.
+and cut into batches of nearly one size: the same prompts get the same replies. And a row of an fp32 base that anywhere came
+near a tie of two tokens is written once more alone, which decides where there is no batch, too. In bf16 and NF4 the noise is so
+large that this would be nearly every row; there a reply may differ from that of the same row in other company.
 
 Padding is on the left and masked by position: the padding token may be the end token. Generation runs through the adapter,
 never through merged weights, which would answer differently (peft#1388).
@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
@@ -29,7 +30,7 @@ from finetune.prompt import Prompt
 from retrieval.console import bar
 from retrieval.prompt_text import FORM, FORM_LINES
 
-BATCH = 16  # a step of 16 rows reads the weights once, as a step of one row does
+BATCH = 32  # prompts at most: a step of many rows reads the weights once, as a step of one row does
 NEAR_TIE = 1e-3  # between the logits of two tokens; the 135M's move by 2e-5 with the batch in fp32, by .8 in bf16
 
 
@@ -79,7 +80,7 @@ def generate(
     too_large: list[str] = []
     size, memory_retries = BATCH, 0
     near_ties: list[Prompt] = []
-    for whole in bar([order[i : i + BATCH] for i in range(0, len(order), BATCH)], label):
+    for whole in bar(_batches(order), label):
         left = list(whole)
         while left and time.monotonic() <= deadline:
             part = _try_batch(model, base, left[:size], _settings(base, end_id, max_new_tokens, deadline))
@@ -101,6 +102,12 @@ def generate(
             break
         found |= alone
     return Generations(found, tuple(too_large), memory_retries)
+
+
+def _batches(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
+    """As few batches as may be, all nearly as large."""
+    count = math.ceil(len(prompts) / BATCH)
+    return [[prompts[i] for i in rows] for rows in np.array_split(np.arange(len(prompts)), count)] if count else []
 
 
 def _try_batch(

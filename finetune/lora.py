@@ -3,6 +3,9 @@
 One PEFT model carries the `final` adapter and, one after the other, the adapters of the folds: a second `get_peft_model` would
 wrap the first one. The seed is set before an adapter is made, so `lora_A` is the same every time.
 
+An adapter has the type of the base's own weights: with one in fp32 on a base in bf16, PEFT casts all that goes through a layer
+there and back, and a training step takes a sixth to a third longer (EXPERIMENTS.md, section 10).
+
 PEFT keeps `target_modules` in a set and writes it in the order of the process's hash seed; it is sorted here, so that equal
 runs write equal bytes. The scale goes into `lora_alpha`: PEFT's own ways of scaling are lost on saving. The config names a base
 that can be loaded again: a hub id with its revision, a folder, or, for a GGUF file, the converted copy in the cache of this
@@ -43,7 +46,7 @@ def _config() -> LoraConfig:
 def attach(base: BaseModel, *, seed: int) -> PeftModel:
     """Puts the fresh `final` adapter on the base."""
     set_seed(seed)
-    return get_peft_model(base.model, _config(), adapter_name=FINAL)
+    return get_peft_model(base.model, _config(), adapter_name=FINAL, autocast_adapter_dtype=False)
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def fold_adapter(model: PeftModel, name: str, *, seed: int, processes: Processes
     set_seed(seed)
     try:
         with memory_guard("the adapter of a fold", processes):
-            model.add_adapter(name, _config())
+            model.add_adapter(name, _config(), autocast_adapter_dtype=False)
             model.set_adapter(name)
         yield
     finally:

@@ -143,11 +143,16 @@ def _finished_run(
 
 
 class _Optimiser:
-    """AdamW on the active adapter, and the way back to the last weights that are known to give a finite loss."""
+    """AdamW on the active adapter, and the way back to the last weights that are known to give a finite loss.
+
+    The optimiser steps a copy of the weights in fp32, for a step is often smaller than the distance of two bf16 numbers (mixed
+    precision, arXiv 1710.03740).
+    """
 
     def __init__(self, model: PeftModel, learning_rate: float, steps: int) -> None:
-        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
-        self._proven = [weight.detach().clone() for weight in self._weights]
+        self._used = [weight for weight in model.parameters() if weight.requires_grad]
+        self._weights = [weight.detach().float() for weight in self._used]  # the same tensors where they are fp32
+        self._proven = [weight.clone() for weight in self._weights]
         self._adamw = torch.optim.AdamW(self._weights, lr=learning_rate, weight_decay=0.0)
         for weight in self._weights:  # AdamW makes its two moments at the first step: make them now, while nothing is lost
             self._adamw.state[weight] = {
@@ -158,17 +163,23 @@ class _Optimiser:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adamw, lambda step: _warm_cosine(step, steps))
 
     def step(self) -> None:
-        torch._foreach_copy_(self._proven, [weight.detach() for weight in self._weights])
+        torch._foreach_copy_(self._proven, self._weights)
+        for weight, used in zip(self._weights, self._used, strict=True):
+            weight.grad = None if used.grad is None else used.grad.float()
+            used.grad = None
         torch.nn.utils.clip_grad_norm_(self._weights, MAX_GRADIENT_NORM)
         self._adamw.step()
         self._schedule.step()
-        self._adamw.zero_grad()
+        self._use(self._weights)
 
     def finite(self) -> bool:
         return all(bool(torch.isfinite(weight).all()) for weight in self._weights)
 
     def restore(self) -> None:
-        torch._foreach_copy_([weight.detach() for weight in self._weights], self._proven)
+        self._use(self._proven)
+
+    def _use(self, weights: Sequence[torch.Tensor]) -> None:
+        torch._foreach_copy_([weight.detach() for weight in self._used], list(weights))
 
 
 class _Gradients:

@@ -7,7 +7,8 @@
 
 Shows what `run.py` decided by, from the same code: neighbours with their share in the vote and the words that matched, the
 output of every scorer, the in-scope score, the exemplars in prompt order, and the prompt's words. No language model is loaded,
-so LM scores are left out, and a prompt that is too long for the base's `max_length` is shown uncut.
+so LM scores are left out, and a prompt that is too long for the base's `max_length` is shown uncut. The prompt of a finished
+run has as many exemplars as that run's; without one it has four, as with a base of a billion parameters on a GPU.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from retrieval.columns import add_columns_option, parse_columns
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import AUTO, SentenceEncoder, encoder_problems, load_encoder
 from retrieval.errors import ModelUnavailable, memory_sentence
+from retrieval.exemplars import EXEMPLARS
 from retrieval.inspect_tables import print_retrieval
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import embed_and_test_labels
@@ -98,7 +100,7 @@ def inspect(options: argparse.Namespace) -> None:
         found = with_composed_replies(retrieve(classifier, batch, vectors), vectors, encoder)
         shown += found
         for retrieval in found:
-            show(retrieval, classifier, options)
+            show(retrieval, classifier, options, exemplars=run.exemplars if run else EXEMPLARS)
     if options.map:
         save_map(classifier, shown, encoder, options.map)
 
@@ -164,12 +166,13 @@ def typed_tickets() -> Iterator[tuple[Ticket, ...]]:
         yield (Ticket(f"typed-{number}", line.strip()),)
 
 
-def show(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace) -> None:
-    """One ticket, for a reader or a script."""
+def show(found: Retrieval, classifier: IntentClassifier, options: argparse.Namespace, *, exemplars: int) -> None:
+    """One ticket, for a reader or a script; `exemplars` is how many may stand in the prompt."""
     prompt = None
     if options.prompt:
         texts = classifier.train_set.descriptions
-        prompt = reply_prompt_text(found.ticket.text, found.exemplars, intent=found.intent, descriptions=texts)
+        stored = found.exemplars[:exemplars]
+        prompt = reply_prompt_text(found.ticket.text, stored, intent=found.intent, descriptions=texts)
     if options.json:
         words = {"prompt": {"system": prompt.system, "user": prompt.user, "assistant": prompt.assistant}} if prompt else {}
         print(json.dumps(retrieval_record(found) | words, ensure_ascii=False))

@@ -16,6 +16,7 @@ from typing import Any
 from retrieval import __version__
 from retrieval.encoder import SentenceEncoder, encoder_problems, load_encoder
 from retrieval.errors import ModelUnavailable
+from retrieval.exemplars import EXEMPLARS
 from retrieval.files import sha256
 from retrieval.folder_lock import locked_folder
 from retrieval.run_files import (
@@ -49,6 +50,7 @@ class SavedRun:
     encoder_name: str  # what the run called it
     encoder_digest: str  # of its weights
     lm_weight: float  # of the LM intent scores
+    exemplars: int  # most of them in a prompt
 
 
 @contextmanager
@@ -150,4 +152,5 @@ def _saved_run(folder: Path, record: Mapping[str, Any]) -> SavedRun:
         encoder_name=str(encoder["name"]),
         encoder_digest=str(encoder["digest"]),
         lm_weight=float(record["lm_scores"]["weight"]) if "lm_scores" in record else 0.0,
+        exemplars=int(record["replies"]["exemplars"]) if "replies" in record else EXEMPLARS,
     )

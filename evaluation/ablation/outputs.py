@@ -29,7 +29,7 @@ from retrieval.prediction import Reply, copy_reply
 from retrieval.retrieve import IntentQuestion, Retrieval, retrieve
 from retrieval.train_set import TrainSet, representative_rows
 
-PromptKey = tuple[int, str, str, tuple[str, ...]]  # exemplars shown, ticket, intent, exemplars found
+PromptKey = tuple[bool, str, str, tuple[str, ...]]  # whether exemplars are shown, ticket, intent, exemplars found
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ def lm_scorer(classifier: IntentClassifier, base: BaseModel, *, seed: int) -> Re
     rows = training_rows(classifier, base)
     setup = make_setup(classifier, rows, base, config_for(base), seed=seed, processes=SINGLE_PROCESS)
     _, found = with_lm_scores(setup, inf)
-    if not found.weight:
+    if not found.value:
         return None
-    scorer = bare_scorer(base.model, setup.writer, found.weight, deadline=inf, processes=SINGLE_PROCESS)
+    scorer = bare_scorer(base.model, setup.writer, found.value, deadline=inf, processes=SINGLE_PROCESS)
     return RememberingScorer(scorer, scorer.weight, scorer.candidates, scorer.below)
 
 
@@ -138,7 +138,8 @@ def _generated(
     known: dict[PromptKey, Reply] = {}
     for system in systems:
         fresh = {key: found for found in retrievals[system.name] if (key := prompt_key(system, found)) not in known}
-        replies = generated_replies([*fresh.values()], model, base, rows, label=system.name, exemplars=system.exemplars)
+        shown = config_for(base).exemplars if system.exemplars else 0
+        replies = generated_replies([*fresh.values()], model, base, rows, label=system.name, exemplars=shown)
         known |= dict(zip(fresh, replies, strict=True))
     return {system.name: [known[prompt_key(system, found)] for found in retrievals[system.name]] for system in systems}
 

@@ -7,7 +7,6 @@ rows stand against the system that always generates, whatever the reply gate of 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from retrieval.exemplars import EXEMPLARS
 from retrieval.intent_classifier import ScorerWeights
 
 FULL = "full system"
@@ -26,7 +25,7 @@ class System:
     names: Literal["gate", "always", "never"] = "gate"  # are label names used?
     rows_share: float = 1.0  # of the train rows, the most representative ones
     adapter: Adapter = "full"  # none, trained as in a run, or trained on prompts without exemplars
-    exemplars: int = EXEMPLARS  # in the prompts of new tickets
+    exemplars: bool = True  # do the prompts of new tickets show any, as many as in a run?
     replies: Literal["gate", "copied", "generated"] = "gate"
     lm_scores: bool = True  # do the base's scores of the intents count, where their gate lets them?
     composed: bool = True  # are two stored replies that nearly tie joined?
@@ -60,9 +59,9 @@ RETRIEVAL = (
 GENERATION = (
     System("without LM intent scores", lm_scores=False),
     _GENERATING,
-    _generating("without exemplars in the prompt", exemplars=0),
+    _generating("without exemplars in the prompt", exemplars=False),
     _generating("without exemplars in training", adapter="no exemplars"),
     _generating("without LoRA: base with exemplars", adapter="none"),
-    _generating("LoRA without exemplars anywhere", adapter="no exemplars", exemplars=0),
+    _generating("LoRA without exemplars anywhere", adapter="no exemplars", exemplars=False),
     _generating("without the grounding check", grounded=False),
 )

@@ -1,9 +1,9 @@
 """python -m evaluation.benchmarks.reply_gate: does the reply gate decide well, and does its short way decide the same?
 
 For each split the adapter of a run is trained and both folds are measured, whatever the first one says. The table compares two
-ways to decide: by both folds, and the short way of a run, which copies untested where the evidence could not matter and gives
-up after a poor first fold. The test rows are then answered by generating and by copying, so the table also says what each rule
-would have got, two looser standards among them. One JSON line per split goes to stdout, a table to stderr.
+ways to decide: by both folds, and the short way of a run, which copies untested where the evidence could not matter and stops
+after a first fold that is poor or clear. The test rows are then answered by generating and by copying, so the table also says
+what each rule would have got, two looser standards among them. One JSON line per split goes to stdout, a table to stderr.
 """
 
 import argparse
@@ -88,15 +88,17 @@ def decisions(setup: Setup, evidence: Evidence) -> Measured:
     parts = [of_fold(setup, evidence, fold) for fold in range(len(fold_rows(setup.classifier)))]
     gains = [list(part.gains.values()) for part in parts]
     gate = judge_replies(evidence, seed=setup.seed)
-    failure = not_worth_testing(setup) or first_fold_verdict(parts[0] if parts else evidence)
+    untested = not_worth_testing(setup)
+    stopped = "" if untested else first_fold_verdict(parts[0], seed=setup.seed)
+    seen = replace(parts[0], stopped=stopped) if stopped else evidence  # what a run would have measured
     return {
         "passed": [len(found) for found in gains],  # replies of each fold that passed the check
         "written": [len(part.replies) for part in parts],
         "gains": [[round(gain, 4) for gain in found] for found in gains],  # of each of them, generated minus copied
         "gain": gate.value,  # mean, generated minus copied
         "full": gate.passed,  # whether both folds say generate
-        "short": gate.passed and not failure,  # whether a run would
-        "failure": failure,
+        "short": not untested and judge_replies(seen, seed=setup.seed).passed,  # whether a run would
+        "stopped": untested or stopped,  # why a run would not have measured both folds
     }
 
 

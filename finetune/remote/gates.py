@@ -54,9 +54,9 @@ def remote_intents_untested(reason: str) -> Gate:
     return Gate(INTENTS, False, "not used", INTENTS_STANDARD, LM_STATISTIC, None, 0, None, why)
 
 
-def remote_reply_gate(gains: Sequence[float], *, failure: str = "", seed: int) -> Gate:
+def remote_reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -> Gate:
     """Do new tickets get its replies? As `reply_gate` decides it for a local base."""
-    return _named(reply_gate(gains, failure=failure, seed=seed))
+    return _named(reply_gate(gains, stopped=stopped, seed=seed))
 
 
 def remote_replies_untested(reason: str, gains: Sequence[float] = ()) -> Gate:

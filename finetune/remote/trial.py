@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from finetune.gates import MIN_REPLIES, first_fold_failure
+from finetune.gates import MIN_REPLIES, first_fold_stop
 from finetune.remote.client import RemoteClient
 from finetune.remote.gates import (
     MIN_SCORED,
@@ -101,7 +101,7 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
         return remote_replies_untested(client.given_up)
     if len(trial.rows) < MIN_REPLIES:
         return remote_replies_untested(f"{len(trial.rows)} rows have another row of their intent, {MIN_REPLIES} needed")
-    train_set, gains, failure = trial.classifier.train_set, list[float](), ""
+    train_set, gains, stopped = trial.classifier.train_set, list[float](), ""
     half = folds(train_set, count=2)[trial.rows]
     for fold in (0, 1):
         found = trial.retrievals(log_p, trial.rows[half == fold])
@@ -117,9 +117,9 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
         gains += gains_over_copies(_passed(found, written), written, train_set, encoder).values()
         if client.given_up:
             return remote_replies_untested(client.given_up, gains)
-        if fold == 0 and (failure := first_fold_failure(gains, len(written))):
+        if fold == 0 and (stopped := first_fold_stop(gains, len(written), seed=trial.seed)):
             break
-    return remote_reply_gate(gains, failure=failure, seed=trial.seed)
+    return remote_reply_gate(gains, stopped=stopped, seed=trial.seed)
 
 
 def _passed(found: Sequence[Retrieval], written: dict[str, Reply]) -> list[Retrieval]:

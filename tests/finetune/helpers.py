@@ -58,7 +58,7 @@ def fine_tune_few(
     with pytest.MonkeyPatch.context() as patch:
         if every_fold:
             patch.setattr("finetune.fit.MIN_REPLIES", 0)
-            patch.setattr("finetune.fit.first_fold_failure", lambda *_, **__: "")
+            patch.setattr("finetune.fit.first_fold_stop", lambda *_, **__: "")
         patch.setattr(forgetting, "SENTENCES", forgetting.SENTENCES[:4])
         patch.setattr(forgetting, "PARAPHRASES", forgetting.PARAPHRASES[:2])
         patch.setattr(noisy_channel, "UNSURE", 2.0)  # every row is scored,

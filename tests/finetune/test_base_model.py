@@ -99,11 +99,15 @@ def test_on_a_cpu_a_base_is_in_bf16_where_that_is_faster_for_its_size(
     assert found.model.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
 
 
-def test_the_head_gets_contiguous_rows_where_logits_of_a_part_of_the_tokens_are_asked_for(folder: Path) -> None:
-    model, seen = load_candidate(candidate(folder, "fp32")).model, list[bool]()
-    model.get_output_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].is_contiguous()))
-    assert model(torch.tensor([[1, 2, 3], [4, 5, 6]]), logits_to_keep=2).logits.shape[:2] == (2, 2)
-    assert seen == [True]
+@pytest.mark.parametrize(("rows", "keep"), [(2, 2), (1, 1)])
+def test_the_head_gets_rows_side_by_side_where_logits_of_a_part_of_the_tokens_are_asked_for(
+    folder: Path, rows: int, keep: int
+) -> None:
+    model, seen = load_candidate(candidate(folder, "fp32")).model, list[tuple[int, ...]]()
+    model.get_output_embeddings().register_forward_hook(lambda _, given, __: seen.append(given[0].stride()))
+    assert model(torch.tensor([[1, 2, 3], [4, 5, 6]][:rows]), logits_to_keep=keep).logits.shape[:2] == (rows, keep)
+    width = model.config.hidden_size
+    assert seen == [(keep * width, width, 1)]
 
 
 @pytest.mark.parametrize(

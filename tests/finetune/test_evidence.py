@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from finetune import generate, noisy_channel
 from finetune.distributed import SINGLE_PROCESS
-from finetune.evidence import gather_evidence
+from finetune.evidence import MAX_LOSS_ROWS, gather_evidence
 from finetune.fit import FineTuned, make_setup, training_rows
 from finetune.gates import scale_gate
 from finetune.lora import attach
@@ -110,7 +110,7 @@ def test_too_few_good_replies_in_the_first_fold_end_the_measuring(monkeypatch: p
     )
     assert (replies.decision, replies.n, tuned.generates, tuned.timed_out) == ("copy", 0, False, False)
     assert tuned.losses is not None
-    assert tuned.losses.rows == len(seen.measured["fold0"]) == 6
+    assert tuned.losses.rows == len(seen.measured["fold0"]) == MAX_LOSS_ROWS
 
 
 def test_fewer_rows_than_the_gate_needs_train_no_fold() -> None:

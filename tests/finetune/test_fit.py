@@ -220,6 +220,21 @@ def test_a_first_fold_whose_replies_are_worse_than_copies_ends_the_measuring(mon
     assert replies.reason.endswith("in the first fold, above 0 needed: the second fold was not measured")
 
 
+def test_a_first_fold_whose_replies_are_clearly_better_than_copies_ends_the_measuring(monkeypatch: Patch) -> None:
+    rows = [row(i, f"seat {i}", "billing.seat", f"Guests need none, word{i}.") for i in range(24)]
+    ideal = {one.id: one.ideal_reply for one in rows}
+
+    def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
+        return Generations({prompt.row_id: Generation(ideal[prompt.row_id], 9, 0.1, True) for prompt in prompts})
+
+    monkeypatch.setattr("finetune.reply_writer.generate", written)
+    monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    tuned = fine_tune_few(rows=rows, every_fold=False)
+    replies = gate_of(tuned, "replies")
+    assert (replies.decision, replies.n, tuned.generates) == ("generate", 12, True)
+    assert replies.reason.endswith("(the first fold is clear: the second was not measured)")
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_lm_scores_join_unless_the_train_rows_forbid_it(right: bool, monkeypatch: Patch) -> None:
     decode = base().tokenizer.decode
@@ -243,11 +258,19 @@ def test_the_bare_base_scores_intents_even_where_no_adapter_was_kept(monkeypatch
     assert (tuned.model, tuned.lm_weight) == (None, 0.3)
 
 
-def test_a_large_base_on_a_cpu_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
+def test_a_large_base_on_a_cpu_without_amx_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.cpu_has_amx", lambda: False)
     monkeypatch.setattr("finetune.fit.gather_evidence", lambda *_, **__: pytest.fail("folds were trained"))
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
-    assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU")
+    assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU without AMX")
     assert (tuned.generates, tuned.losses) == (False, None)
+
+
+def test_with_amx_the_replies_of_a_large_base_are_tested(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.cpu_has_amx", lambda: True)
+    tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
+    assert not gate_of(tuned, "replies").reason.startswith("untested: a large base")
+    assert tuned.losses is not None
 
 
 def test_an_expired_deadline_means_no_adapter_copies_and_no_lm_scores() -> None:
@@ -308,5 +331,5 @@ def test_a_base_whose_scores_gained_nothing_is_not_asked_for_them(monkeypatch: P
     classifier, tiny = classifier_for(), base()
     setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, seed=0, processes=SINGLE_PROCESS)
     same, found = with_lm_scores(setup, inf)
-    assert (same, found.weight, found.gate.passed) == (setup, 0.0, False)
+    assert (same, found.value, found.gate.passed) == (setup, 0.0, False)
     assert "gained nothing on public sets" in found.gate.reason

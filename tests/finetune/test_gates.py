@@ -12,6 +12,7 @@ from finetune.gates import (
     REPLY_STANDARD,
     SCALE_STANDARD,
     LmWeight,
+    first_fold_stop,
     lm_scores_gate,
     lm_scores_gate_untested,
     reply_gate,
@@ -26,7 +27,7 @@ from retrieval.gate import Gate
 def test_replies_are_generated_where_that_is_better() -> None:
     gate = reply_gate([0.03, -0.01] * 10, seed=0)
     assert (gate.passed, gate.decision, gate.n, gate.value) == (True, "generate", 20, pytest.approx(0.01))
-    assert gate.interval == bootstrap_interval([0.03, -0.01] * 10, level=0.8, seed=0)
+    assert gate.interval == bootstrap_interval([0.03, -0.01] * 10, level=0.873, seed=0)
     assert not reply_gate([0.0] * 20, seed=0).passed, "equal is not better: a copy was written by someone"
 
 
@@ -50,6 +51,30 @@ def test_too_few_judged_replies_are_copied_however_good_they_are(count: int) -> 
     assert (gate.passed, gate.decision, gate.n, gate.interval) == (False, "copy", count, None)
     assert gate.reason.startswith("untested: ")
     assert reply_gate([0.5] * MIN_REPLIES, seed=0).passed
+
+
+CLEAR, UNCLEAR = [0.3, 0.0] * 6, [0.9, -0.8] * 6
+
+
+def test_a_clear_gain_in_the_first_fold_is_enough() -> None:
+    stopped = first_fold_stop(CLEAR, 12, seed=0)
+    gate = reply_gate(CLEAR, stopped=stopped, seed=0)
+    assert (gate.passed, gate.decision, gate.n) == (True, "generate", 12)
+    assert gate.reason.endswith("(the first fold is clear: the second was not measured)")
+
+
+@pytest.mark.parametrize(
+    ("gains", "stopped"),
+    [
+        ([0.5] * 4, "4 of 12 out-of-fold replies passed the check in the first fold, 5 needed"),
+        ([-0.1] * 12, "mean gain -0.100 in the first fold, above 0 needed"),
+        ([0.5] * (MIN_REPLIES - 1), ""),
+        (UNCLEAR, ""),
+    ],
+)
+def test_the_second_fold_is_measured_where_it_could_still_decide(gains: list[float], stopped: str) -> None:
+    assert first_fold_stop(gains, 12, seed=0) == stopped
+    assert not reply_gate(gains, stopped=stopped, seed=0).passed
 
 
 def increases(at_1: float, at_half: float, *, paraphrases: float = 0.0) -> dict[float, tuple[list[float], list[float]]]:
@@ -156,7 +181,7 @@ def test_every_record_names_its_standard_and_its_statistic_with_the_unit() -> No
     for gate in every_gate():
         assert gate.standard == standards[gate.name]
         assert units[gate.name] in gate.statistic
-        assert ("0 % bootstrap quantile" in gate.standard) == (gate.name != "adapter scale")
+        assert (" % bootstrap quantile" in gate.standard) == (gate.name != "adapter scale")
         assert "mean" in gate.statistic
         assert gate.reason
         assert (gate.value is None) == (gate.n == 0)

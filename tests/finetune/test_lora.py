@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,14 +153,29 @@ def test_trap_14_the_adapter_config_does_not_depend_on_the_order_of_sets_which_p
     assert json.loads(before)["target_modules"] == sorted(json.loads(before)["target_modules"])
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.5, 0.0])
-def test_a_saved_adapter_is_loaded_bit_by_bit_at_its_scale_whatever_its_config_says(tmp_path: Path, scale: float) -> None:
+def base_in(dtype: torch.dtype) -> BaseModel:
     tiny = base()
+    return replace(tiny, model=tiny.model.to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adapters_have_the_type_of_the_base(dtype: torch.dtype) -> None:
+    model = attach(base_in(dtype), seed=0)
+    with fold_adapter(model, "fold0", seed=0):
+        assert {weight.dtype for name, weight in model.named_parameters() if "lora_" in name} == {dtype}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.0])
+def test_a_saved_adapter_is_loaded_bit_by_bit_at_its_scale_whatever_its_config_says(
+    tmp_path: Path, scale: float, dtype: torch.dtype
+) -> None:
+    tiny = base_in(dtype)
     model = trained(tiny, epochs=3)
     set_scale(model, scale)
     save_adapter(model, tiny, tmp_path, scale=scale)
     (tmp_path / CONFIG).write_text('{"base_model_name_or_path": "/elsewhere", "lora_alpha": 7, "auto_mapping": {"x": "y"}}')
-    loaded = load_adapter(base(), tmp_path, scale=scale)
+    loaded = load_adapter(base_in(dtype), tmp_path, scale=scale)
     assert losses(loaded) == losses(model)
 
 

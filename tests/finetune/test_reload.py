@@ -19,7 +19,7 @@ REPLIES = {"generated": True, "max_new_tokens": 90, "exemplars": 2}
 
 def saved(*, lm_weight: float = 0.0, **changes: Any) -> SavedRun:
     record = {"gates": [], "base": BASE, "replies": REPLIES, "scale": 0.5} | changes
-    return SavedRun(Path("out"), record, "hash", "hash", "sha256:0", lm_weight)
+    return SavedRun(Path("out"), record, "hash", "hash", "sha256:0", lm_weight, 4)
 
 
 def test_a_run_that_generates_is_answered_by_its_base_in_its_precision_with_its_adapter() -> None:
@@ -47,7 +47,8 @@ def test_a_number_that_none_can_be_is_a_record_of_another_shape() -> None:
 
 
 def test_a_run_without_a_language_model_has_nothing_to_load() -> None:
-    assert answering_of(SavedRun(Path("out"), {"gates": [], "base": {"name": "none"}}, "hash", "hash", "sha256:0", 0.0)) is None
+    record = {"gates": [], "base": {"name": "none"}}
+    assert answering_of(SavedRun(Path("out"), record, "hash", "hash", "sha256:0", 0.0, 4)) is None
 
 
 @pytest.mark.parametrize(

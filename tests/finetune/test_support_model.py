@@ -106,7 +106,7 @@ def test_generated_replies_are_those_of_the_run_and_the_adapter_is_the_one_it_tr
 def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny base writes noise; here the gate lets it, and every draft passes the check."""
     monkeypatch.setattr("finetune.fit.MIN_REPLIES", 0)
-    monkeypatch.setattr("finetune.fit.first_fold_failure", lambda *_: "")
+    monkeypatch.setattr("finetune.fit.first_fold_stop", lambda *_, **__: "")
     monkeypatch.setattr("finetune.fit.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
     monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
     expected = trained(folder, base_model=save_base(folder / "base"))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,6 +40,21 @@ def test_training_lowers_the_loss_and_counts_its_steps() -> None:
     assert (run.plan, run.memory_retries) == (CPU_PLANS[0], 0)
     assert sum(completion_losses(model, EXAMPLES)) < before
     assert not model.training
+
+
+def adapted_in_bf16() -> PeftModel:
+    tiny = base()
+    return attach(replace(tiny, model=tiny.model.to(torch.bfloat16), precision="bf16"), seed=0)
+
+
+def test_steps_smaller_than_the_distance_of_two_bf16_numbers_add_up() -> None:
+    moved = []
+    for model in (adapted(), adapted_in_bf16()):
+        before = weights(model)
+        trained(model, epochs=20, rate=1e-4, prompt_gradient=False)
+        pairs = zip(weights(model), before, strict=True)
+        moved.append(sum((new.float() - old.float()).abs().sum().item() for new, old in pairs))
+    assert moved[1] == pytest.approx(moved[0], rel=0.1)
 
 
 def test_only_the_completion_carries_the_loss() -> None:

@@ -103,6 +103,17 @@ def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pyte
     assert stored == sorted(stored, reverse=True), "best last"
 
 
+def test_the_prompt_of_a_finished_run_has_as_many_exemplars_as_that_runs(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = inspect.find_run(finished / "weights")
+    assert run is not None
+    monkeypatch.setattr(inspect, "find_run", lambda folder: (replace(run, exemplars=1), []))
+    (found,) = shown(capsys, "--weights", finished / "weights", "--val", finished / "val.jsonl", "--id", "v", "--prompt")
+    assert len(found["exemplars"]) > 1
+    assert found["prompt"]["user"].count("\nreply: ") == 1
+
+
 def test_csv_files_are_read_with_the_names_of_their_columns(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

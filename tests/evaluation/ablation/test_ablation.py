@@ -23,7 +23,7 @@ from evaluation.ablation.outputs import (
 from evaluation.ablation.systems import FULL, GENERATION, RETRIEVAL, System
 from finetune import noisy_channel
 from finetune.base_model import BaseModel
-from finetune.training_data import TrainingConfig
+from finetune.training_data import TrainingConfig, config_for
 from retrieval.gate import Gate
 from retrieval.prediction import Reply
 from retrieval.retrieve import retrieve
@@ -94,17 +94,17 @@ def test_half_of_the_rows_are_half_and_cover_every_intent() -> None:
 def test_prompts_hold_exemplars_unless_they_are_off(tiny: BaseModel, prompts: Prompts) -> None:
     """And the base itself writes without LoRA."""
     (found,), gate = run_systems(tiny_split(), [BARE], tiny, HashEncoder(), seed=0)
-    assert all("Stored replies:" in text for _, text in prompts)
+    assert {text.count("\nreply: ") for _, text in prompts} == {config_for(tiny).exemplars}, "as many as in a run"
     assert {kind for kind, _ in prompts} == {"LlamaForCausalLM"}
     assert gate is None, "the reply gate belongs to the full system"
     prompts.clear()
-    (found,), _ = run_systems(tiny_split(), [replace(BARE, exemplars=0)], tiny, HashEncoder(), seed=0)
+    (found,), _ = run_systems(tiny_split(), [replace(BARE, exemplars=False)], tiny, HashEncoder(), seed=0)
     assert not any("Stored replies:" in text for _, text in prompts)
     assert all(reply.text for reply in found.replies), "what fails the check is still replaced by a stored reply"
 
 
 def test_the_prompts_without_exemplars_are_those_of_the_systems_that_say_so() -> None:
-    off = {system.name for system in GENERATION if system.exemplars == 0}
+    off = {system.name for system in GENERATION if not system.exemplars}
     assert off == {"without exemplars in the prompt", "LoRA without exemplars anywhere"}
     assert [system.name for system in GENERATION if not system.grounded] == ["without the grounding check"]
 
@@ -163,7 +163,7 @@ def test_another_prompt_is_another_draft(change: Callable[[Any], Any]) -> None:
     found = retrieve(classifier_of(split, ALWAYS, seed=0), split.tickets, split.vectors)[0]
     assert prompt_key(ALWAYS, found) == prompt_key(replace(ALWAYS, name="again"), found)
     assert prompt_key(ALWAYS, found) != prompt_key(ALWAYS, change(found))
-    assert prompt_key(ALWAYS, found) != prompt_key(replace(ALWAYS, exemplars=0), found)
+    assert prompt_key(ALWAYS, found) != prompt_key(replace(ALWAYS, exemplars=False), found)
 
 
 def test_without_the_grounding_check_the_draft_is_the_reply() -> None:

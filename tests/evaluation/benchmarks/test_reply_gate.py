@@ -47,7 +47,7 @@ def all_ids(rows: tuple[LabelledTicket, ...] = ROWS) -> set[str]:
 def test_where_all_drafts_are_good_both_ways_generate(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, all_ids())
     assert (found["passed"], found["written"], found["full"], found["short"]) == ([6, 6], [6, 6], True, True)
-    assert found["failure"] == ""
+    assert found["stopped"] == ""
     assert found["gain"] > 0.5
     assert [len(gains) for gains in found["gains"]] == [6, 6]
     assert sum(map(sum, found["gains"])) / 12 == pytest.approx(found["gain"], abs=1e-4)
@@ -56,13 +56,13 @@ def test_where_all_drafts_are_good_both_ways_generate(monkeypatch: pytest.Monkey
 def test_both_folds_are_measured_where_a_run_would_stop_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, set())
     assert (found["passed"], found["written"], found["full"], found["short"]) == ([0, 0], [6, 6], False, False)
-    assert found["failure"].startswith("0 of 6 out-of-fold replies passed")
+    assert found["stopped"].startswith("0 of 6 out-of-fold replies passed")
     assert len(found["always"]) == len(found["never"]) == 2
 
 
 def test_at_scale_0_the_bare_base_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, all_ids(), scale=0.0)
-    assert (found["full"], found["short"], found["failure"]) == (True, True, "")
+    assert (found["full"], found["short"], found["stopped"]) == (True, True, "")
 
 
 def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_the_command_prints_a_json_line_for_each_split_and_a_table(
     assert main(["--split", str(tmp_path)]) == 0
     captured = capsys.readouterr()
     (line,) = (json.loads(line) for line in captured.out.splitlines())
-    assert line["failure"].startswith("0 rows have another row of their intent")
+    assert line["stopped"].startswith("0 rows have another row of their intent")
     assert "gate, the short way of a run" in captured.err
 
 

@@ -230,7 +230,7 @@ def test_a_budget_that_ends_among_the_tickets_is_not_exceeded(folder: Path, monk
     monkeypatch.setattr("finetune.remote.remote_model.planned_usd", lambda *_: 0.0)
     monkeypatch.setattr(client_module, "CONCURRENCY", 1)
     one = (1000 * 0.40 + 100 * 1.60) / 1e6
-    with finished(folder, expert, remote_budget_usd=one * (24 + 24 + 4 + 2)):
+    with finished(folder, expert, remote_budget_usd=one * (24 + 12 + 4 + 2)):
         pass
     found = record(folder)["remote"]
     assert found["cost_usd"] <= round(found["budget_usd"], 6)
