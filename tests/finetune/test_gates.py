@@ -53,7 +53,7 @@ def test_too_few_judged_replies_are_copied_however_good_they_are(count: int) -> 
     assert reply_gate([0.5] * MIN_REPLIES, seed=0).passed
 
 
-CLEAR, UNCLEAR = [0.3, 0.0] * 6, [0.9, -0.8] * 6
+CLEAR, UNCLEAR, UNLIKELY = [0.3, 0.0] * 6, [0.5, -0.3] * 6, [0.4, -0.3, -0.05] * 4
 
 
 def test_a_clear_gain_in_the_first_fold_is_enough() -> None:
@@ -67,7 +67,8 @@ def test_a_clear_gain_in_the_first_fold_is_enough() -> None:
     ("gains", "stopped"),
     [
         ([0.5] * 4, "4 of 12 out-of-fold replies passed the check in the first fold, 5 needed"),
-        ([-0.1] * 12, "mean gain -0.100 in the first fold, above 0 needed"),
+        ([-0.1] * 12, "mean gain -0.100 in the first fold, its lower quartile -0.100, above 0 needed"),
+        (UNLIKELY, "mean gain +0.017 in the first fold, its lower quartile -0.042, above 0 needed"),
         ([0.5] * (MIN_REPLIES - 1), ""),
         (UNCLEAR, ""),
     ],
