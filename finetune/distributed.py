@@ -52,7 +52,8 @@ class Processes:
             return
         from accelerate.utils import reduce
 
-        flat = torch.cat([tensor.flatten() for tensor in tensors])  # `reduce` on a list would exchange once for each tensor
+        # `reduce` on a list would exchange once for each tensor; one machine may compute in bf16 and another in fp32.
+        flat = torch.cat([tensor.flatten().float() for tensor in tensors])
         summed: torch.Tensor = _exchange(lambda: reduce(flat, reduction="sum"))
         for tensor, part in zip(tensors, torch.split(summed, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))

@@ -2,9 +2,9 @@
 
 The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
 other: completion loss with prompts that hide the row's own reply, replies with the prompts of answering. Only replies that pass
-the check are compared with copies, for a replaced one is a copy; where the first fold shows that they will not do, the second
-is not measured. A fold whose training diverges or runs out of memory costs its own evidence and nothing else.
-The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
+the check are compared with copies, for a replaced one is a copy; where the first fold shows that they will not do, or that they
+clearly do, the second is not measured. A fold whose training diverges or runs out of memory costs its own evidence and nothing
+else. The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
 """
 
 import time

@@ -289,7 +289,8 @@ def _judged(
 
 def not_worth_testing(setup: Setup) -> str:
     """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
-    if setup.base.large and setup.base.model.device.type == "cpu" and not cpu_has_amx():
+    on_cpu = setup.base.large and setup.base.model.device.type == "cpu"
+    if on_cpu and setup.processes.any(not cpu_has_amx()):
         return "a large base on a CPU without AMX would need two more adapters and a reply to every row"
     rows = np.arange(len(setup.classifier.train_set.rows))
     judged = len(rows_with_siblings(setup.classifier.train_set, rows))
@@ -299,18 +300,23 @@ def not_worth_testing(setup: Setup) -> str:
 def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> Decision:
     """The scale by the forgetting check; where that cannot be made, nothing further is measured."""
     late = setup.processes.any(time.monotonic() > deadline)
-    problem = "the time budget was gone after the training" if late else ""
-    problem = problem if run.finished else "the time budget ended the training"
-    if not problem:
-        try:
-            with memory_guard("the forgetting check", setup.processes):
-                return Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
-        except OutOfMemory as error:
-            problem = str(error)
-            release()
-    timed_out = late or not run.finished
+    if not run.finished:
+        return _unused(model, "the time budget ended the training", timed_out=True)
+    if late:
+        return _unused(model, "the time budget was gone after the training", timed_out=True)
+    try:
+        with memory_guard("the forgetting check", setup.processes):
+            return Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
+    except OutOfMemory as error:
+        problem = str(error)
+    release()
+    return _unused(model, problem, out_of_memory=True)
+
+
+def _unused(model: PeftModel, problem: str, *, timed_out: bool = False, out_of_memory: bool = False) -> Decision:
+    """The adapter as it was trained, which no gate lets answer."""
     set_scale(model, 1.0)
-    return Decision(*scale_gate_untested(problem), problem, timed_out, out_of_memory=not timed_out)
+    return Decision(*scale_gate_untested(problem), problem, timed_out, out_of_memory)
 
 
 def judge_replies(evidence: Evidence, *, seed: int) -> Gate:

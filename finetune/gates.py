@@ -1,10 +1,10 @@
 """Does a learned part of the language model earn its place? From evidence to decision.
 
 The reply gate wants a low bootstrap quantile of the paired gain over the copied reply above 0: of the first fold or, where that
-is not clear, of both. It is the 6.3 % quantile, for two looks at it say "generate" without a gain as rarely as one look at the
-10 % quantile (Pocock, Biometrika 64, 1977). Where the lower quartile of the first fold is not above 0, both folds would pass in
-one case of five at most if the trend went on (conditional power, Lan et al., Communications in Statistics C 1, 1982), so the
-second is not measured.
+is not clear, of both. It is the 6.3 % quantile, for two looks at it say "generate" without a gain about as rarely as one look
+at the 10 % quantile (Pocock, Biometrika 64, 1977). Where the lower quartile of the first fold is not above 0, both folds would
+pass in about one case of five at most if the trend went on (conditional power, Lan et al., Communications in Statistics C 1,
+1982), so the second is not measured.
 
 A looser standard would be better on public sets, but a train row is judged with its own reply hidden, which makes copies look
 worse than they are for a new ticket, and a wrong sentence costs more than a stiff one (EXPERIMENTS.md, section 10). The LM
@@ -66,7 +66,8 @@ def reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -> Gate:
     if interval is None:
         return reply_gate_untested(f"{len(gains)} out-of-fold replies passed the check, {MIN_REPLIES} needed", gains)
     decision = "generate" if passed else "copy"
-    reason = f"mean gain {mean:+.3f}, interval {interval[0]:+.3f} to {interval[1]:+.3f}; its lower end above 0 needed"
+    ends = f"{REPLY_LEVEL:.1%} interval {interval[0]:+.3f} to {interval[1]:+.3f}"
+    reason = f"mean gain {mean:+.3f}, {ends}; its lower end above 0 needed"
     reason += f" ({stopped}: the second was not measured)" if stopped else ""
     return Gate("replies", passed, decision, REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), interval, reason)
 

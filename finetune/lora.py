@@ -3,8 +3,8 @@
 One PEFT model carries the `final` adapter and, one after the other, the adapters of the folds: a second `get_peft_model` would
 wrap the first one. The seed is set before an adapter is made, so `lora_A` is the same every time.
 
-An adapter has the type of the base's own weights: with one in fp32 on a base in bf16, PEFT casts all that goes through a layer
-there and back, and a training step takes a sixth to a third longer (EXPERIMENTS.md, section 10).
+An adapter on a base in bf16 is in bf16, too: with one in fp32, PEFT casts all that goes through a layer there and back, and a
+training step takes up to a third longer (EXPERIMENTS.md, section 10). On a base in NF4 it is in fp32.
 
 PEFT keeps `target_modules` in a set and writes it in the order of the process's hash seed; it is sorted here, so that equal
 runs write equal bytes. The scale goes into `lora_alpha`: PEFT's own ways of scaling are lost on saving. The config names a base

@@ -1,8 +1,8 @@
 """The short LoRA run: AdamW, a short warm-up, cosine decay, the loss on the completion only, averaged over a batch's tokens.
 
 The loss of a batch is the mean over its supervised tokens, whatever the micro-batch and however many processes share its rows;
-so neither changes what is learned, up to float noise. The batch with the longest row comes first: if memory runs out, it
-usually does at once.
+so neither changes what is learned, up to the noise of the adapter's type. The batch with the longest row comes first: if memory
+runs out, it usually does at once.
 
 The same seed gives the same adapter, byte for byte, on one machine: the order of rows comes from the seed and the number of
 steps from the rows. A run that reaches the deadline ends early and says so. A loss or a weight that is not finite ends it, too:
@@ -176,6 +176,7 @@ class _Optimiser:
         return all(bool(torch.isfinite(weight).all()) for weight in self._weights)
 
     def restore(self) -> None:
+        """The end of a training: no step may follow."""
         self._use(self._proven)
 
     def _use(self, weights: Sequence[torch.Tensor]) -> None:

@@ -7,7 +7,7 @@ Where it does not, the simpler part under it does the work. The functions that d
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-LEVEL = 0.8  # of the intervals that gates show: its lower end is the 10 % quantile that the benefit gates decide by
+LEVEL = 0.8  # of the intervals that gates show, but for those of replies (`finetune.gates.REPLY_LEVEL`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Gate:
     statistic: str  # what `value` is, with its unit
     value: float | None  # what was measured, None if nothing was
     n: int  # how many rows it was measured on
-    # the 80 % bootstrap interval of `value`, None where the test is another or nothing was measured
+    # the bootstrap interval of `value`, None where the test is another or nothing was measured
     interval: tuple[float, float] | None
     reason: str  # why it was decided so, in one sentence
     figures: Mapping[str, float] = field(default_factory=dict)  # what else was measured, by name

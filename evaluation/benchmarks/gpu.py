@@ -101,8 +101,10 @@ def measure(name: str, candidate: BaseCandidate, task: Task, *, rate: float) -> 
     torch.use_deterministic_algorithms(False)
     _, loose_s, _ = train_and_answer(base, epochs, replace(task, retrievals=()))
     deterministic_kernels()
-    options = {"max_new_tokens": task.max_new_tokens}
-    prompts = (writer.prompt(r.ticket.id, r.ticket.text, r.exemplars, intent=r.intent, **options) for r in task.retrievals)
+    shown, options = config_for(base).exemplars, {"max_new_tokens": task.max_new_tokens}
+    prompts = (
+        writer.prompt(r.ticket.id, r.ticket.text, r.exemplars[:shown], intent=r.intent, **options) for r in task.retrievals
+    )
     new_tokens = sum(reply.tokens for reply in written[0].replies.values()) - sum(len(prompt.ids) for prompt in prompts)
     texts = [[(reply.text, reply.draft) for reply in found.replies.values()] for found in written]
     return {
@@ -122,10 +124,11 @@ def measure(name: str, candidate: BaseCandidate, task: Task, *, rate: float) -> 
 
 def train_and_answer(base: BaseModel, epochs: Sequence[Sequence[Example]], task: Task) -> tuple[WrittenReplies, float, float]:
     """The replies of a freshly trained adapter, the seconds of the training and of the writing."""
-    rate, writer = config_for(base).learning_rate, prompt_writer(base.tokenizer, base.max_length)
+    config, writer = config_for(base), prompt_writer(base.tokenizer, base.max_length)
+    longest, shown = task.max_new_tokens, config.exemplars
     with temporary_adapter(base, seed=task.seed) as model:
-        _, train_s = timed(lambda: train(model, epochs, learning_rate=rate, seed=task.seed))
-        write = partial(write_replies, task.retrievals, model, base, writer, max_new_tokens=task.max_new_tokens)
+        _, train_s = timed(lambda: train(model, epochs, learning_rate=config.learning_rate, seed=task.seed))
+        write = partial(write_replies, task.retrievals, model, base, writer, max_new_tokens=longest, exemplars=shown)
         written, write_s = timed(write)
     return written, train_s, write_s
 
