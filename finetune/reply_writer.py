@@ -14,7 +14,6 @@ from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.generate import Generation, generate
 from finetune.grounding import findings
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
-from retrieval.exemplars import EXEMPLARS
 from retrieval.prediction import Reply, copy_reply
 from retrieval.prompt_text import FORM
 from retrieval.retrieve import Retrieval
@@ -53,7 +52,7 @@ def write_replies(
     writer: PromptWriter,
     *,
     max_new_tokens: int,
-    exemplars: int = EXEMPLARS,
+    exemplars: int,
     deadline: float = math.inf,
     label: str = "write replies",
     processes: Processes = SINGLE_PROCESS,

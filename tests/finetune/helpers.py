@@ -30,6 +30,12 @@ def no_memory(*_: Any, **__: Any) -> NoReturn:
     raise RuntimeError(OUT_OF_MEMORY)
 
 
+def base_in(dtype: torch.dtype) -> BaseModel:
+    """The tiny base with its weights in another type."""
+    tiny = base()
+    return replace(tiny, model=tiny.model.to(dtype))
+
+
 def writer_for(tiny: BaseModel) -> PromptWriter:
     return prompt_writer(tiny.tokenizer, tiny.max_length)
 

@@ -10,6 +10,7 @@ from finetune import reply_writer
 from finetune.generate import Generation, Generations
 from finetune.grounding import findings
 from finetune.prompt import prompt_writer
+from retrieval.exemplars import EXEMPLARS
 from retrieval.facts import facts, quantities
 from retrieval.intent_classifier import fit_classifier
 from retrieval.prompt_text import FORM
@@ -91,7 +92,7 @@ def test_a_model_that_obeys_the_ticket_is_not_believed(draft: str, ticket: str, 
     (found,) = retrieve(fit_classifier(train_set(), with_names=True), [Ticket("v", ticket)], vectors)
     written = Generations({"v": Generation(draft, 9, 0.1, True)})
     monkeypatch.setattr(reply_writer, "generate", lambda *_, **__: written)
-    reply = reply_writer.write_replies([found], tiny.model, tiny, writer, max_new_tokens=50).replies["v"]
+    reply = reply_writer.write_replies([found], tiny.model, tiny, writer, max_new_tokens=50, exemplars=EXEMPLARS).replies["v"]
     assert (reply.source, reply.text) == ("replaced", found.exemplars[0].ideal_reply)
     assert found.intent in {row.intent for row in ROWS}
 

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from finetune.training import completion_losses, train
 from retrieval.errors import ModelUnavailable
 from retrieval.run_files import ADAPTER_FILES
 from tests.fakes import base
-from tests.finetune.helpers import examples, no_memory
+from tests.finetune.helpers import base_in, examples, no_memory
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -151,11 +150,6 @@ def test_trap_14_the_adapter_config_does_not_depend_on_the_order_of_sets_which_p
     save_adapter(model, tiny, tmp_path)
     assert (tmp_path / CONFIG).read_text() == before
     assert json.loads(before)["target_modules"] == sorted(json.loads(before)["target_modules"])
-
-
-def base_in(dtype: torch.dtype) -> BaseModel:
-    tiny = base()
-    return replace(tiny, model=tiny.model.to(dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

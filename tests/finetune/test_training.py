@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,7 @@ from finetune.memory import CPU_PLANS, GPU_PLANS, MemoryPlan, OutOfMemory
 from finetune.prompt import Example
 from finetune.training import NoAdapter, TrainingRun, completion_losses, row_losses, train
 from tests.fakes import base
-from tests.finetune.helpers import OUT_OF_MEMORY, examples, no_memory
+from tests.finetune.helpers import OUT_OF_MEMORY, base_in, examples, no_memory
 
 EXAMPLES = examples(base(), exemplars=True)
 
@@ -42,14 +41,9 @@ def test_training_lowers_the_loss_and_counts_its_steps() -> None:
     assert not model.training
 
 
-def adapted_in_bf16() -> PeftModel:
-    tiny = base()
-    return attach(replace(tiny, model=tiny.model.to(torch.bfloat16), precision="bf16"), seed=0)
-
-
 def test_steps_smaller_than_the_distance_of_two_bf16_numbers_add_up() -> None:
     moved = []
-    for model in (adapted(), adapted_in_bf16()):
+    for model in (adapted(), attach(base_in(torch.bfloat16), seed=0)):
         before = weights(model)
         trained(model, epochs=20, rate=1e-4, prompt_gradient=False)
         pairs = zip(weights(model), before, strict=True)
