@@ -37,6 +37,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> int:
+    """An option's whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"found {text}, expected a whole number from 0")
+    return int(text)
+
+
 def run_command(work: Callable[[], int], *, failures: tuple[type[Exception], ...] = ()) -> int:
     """The exit status of a command's work: 2 for bad input, 1 for what is missing or cannot be written, else its own.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.command import count, read_or_note
+from evaluation.command import count, number, read_or_note
 from evaluation.score.labels import Label, read_labels
 from retrieval.columns import parse_columns
 from retrieval.encoder import Encoder, Vectors
@@ -25,6 +25,7 @@ class Split:
     tickets: tuple[Ticket, ...]  # m test rows
     vectors: Vectors  # (m, d) unit vectors of the tickets
     labels: tuple[Label, ...]  # m, in the order of the tickets
+    seed: int = 0  # of what is random on it; a drawn split's number
 
 
 def embed_split(
@@ -57,6 +58,8 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--folds", type=Path, nargs="+", default=[], metavar="FILE", help="labelled rows (as train rows) to split repeatedly")
     add("--splits", type=count, default=3, help="how many splits of --folds (default: 3)")
+    first_help = "number of the first split, so that a long measurement can be shared out (default: 0)"
+    add("--first-split", type=number, default=0, metavar="N", help=first_help)
     add("--intents", type=count, default=12, help="intents in a split (default: 12)")
     add("--per-intent", type=count, default=2, help="train rows of each intent in a split (default: 2)")
     add("--tests", type=count, default=16, help="test rows in a split (default: 16)")
@@ -68,10 +71,11 @@ def drawn_splits(options: argparse.Namespace, encoder: Encoder) -> list[Split]:
     rows = read_labelled(options.folds, max_reply_words=options.max_reply_words, per_intent=options.per_intent)
     sizes = {"intents": options.intents, "per_intent": options.per_intent, "tests": options.tests}
     found = []
-    for seed in range(options.splits):
+    for seed in range(options.first_split, options.first_split + options.splits):
         train, test = draw(rows, **sizes, seed=seed)
         labels = [Label(row.id, (row.intent,), row.ideal_reply) for row in test]
-        found.append(embed_split(f"split {seed}", train, [Ticket(row.id, row.text) for row in test], labels, encoder))
+        split = embed_split(f"split {seed}", train, [Ticket(row.id, row.text) for row in test], labels, encoder)
+        found.append(replace(split, seed=seed))
     return found
 
 
@@ -79,10 +83,10 @@ def read_labelled(paths: Sequence[Path], *, max_reply_words: int, per_intent: in
     """Rows of labelled files, ids made unique over the files, rows with long replies left out."""
     rows: list[LabelledTicket] = []
     problems: list[str] = []
-    for number, path in enumerate(paths):
+    for i, path in enumerate(paths):
         found, more = read_train(path)
         problems += more
-        rows += [replace(row, id=f"{number}:{row.id}") for row in found]
+        rows += [replace(row, id=f"{i}:{row.id}") for row in found]
     short = [row for row in rows if len(row.ideal_reply.split()) <= max_reply_words]
     if not problems and not _rows_by_intent(short, more_than=per_intent):
         expected = f"expected {per_intent + 1} rows of an intent, with replies of {max_reply_words} words at most"

@@ -15,6 +15,7 @@ import psutil
 import torch
 
 from finetune.distributed import SINGLE_PROCESS, Processes
+from retrieval.errors import says_out_of_memory
 
 
 class OutOfMemory(Exception):
@@ -58,9 +59,7 @@ def batches_by_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory is short."""
-    # Of torch, of the system where a file cannot be mapped, of CUDA and cuBLAS outside of torch's allocator.
-    words = ("can't allocate memory", "Cannot allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(part in str(error) for part in words)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or says_out_of_memory(error)
 
 
 @contextmanager

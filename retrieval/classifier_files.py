@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file, save
-from sklearn.linear_model import LogisticRegression
 
 from retrieval.errors import load_or_explain
 from retrieval.files import write_bytes
@@ -42,6 +41,8 @@ def load_classifier(folder: Path, encoder: str) -> IntentClassifier:
 
 
 def _read(path: Path) -> tuple[Fitted, bool]:
+    from sklearn.linear_model import LogisticRegression  # a second to import, so not for --help or a mistyped path
+
     tensors = load_file(path)
     regression = None
     if COEFFICIENTS in tensors:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.console import bar
-from retrieval.errors import ModelUnavailable, load_or_explain
+from retrieval.errors import ModelUnavailable, load_or_explain, says_out_of_memory
 from retrieval.files import lookup_problem
 from retrieval.known_models import HUB_ID, MINILM, MPNET, known_names
 from retrieval.runtime import no_garbage_collection
@@ -29,7 +29,6 @@ Vectors = NDArray[np.float32]
 
 AUTO = "auto"
 BATCH_SIZE = 8
-OUT_OF_MEMORY = re.compile(r"can't allocate memory|out of memory")
 FALLBACK_COST = "about 2 more of 100 intents will be wrong (EXPERIMENTS.md, section 2)"
 
 
@@ -79,8 +78,8 @@ class SentenceEncoder:
         options = {"batch_size": size, "normalize_embeddings": True, "convert_to_numpy": True, "show_progress_bar": False}
         try:
             found = [self._model.encode([texts[i] for i in batch], **options) for batch in bar(batches, "embed")]
-        except RuntimeError as error:  # torch.OutOfMemoryError on a GPU; of the CPU's allocator a plain one
-            if not OUT_OF_MEMORY.search(str(error)):
+        except RuntimeError as error:
+            if not says_out_of_memory(error):
                 raise
             raise MemoryError(
                 f"a batch of {size} texts does not fit: close other programs, or name a smaller --encoder"

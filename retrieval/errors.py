@@ -5,6 +5,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# Of torch's allocator on a CPU, of the system where a file cannot be mapped, of CUDA, of cuBLAS outside of torch's allocator.
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 class ModelUnavailable(Exception):
     """A model that was asked for cannot be had or loaded here; the message is for the user."""
@@ -12,6 +15,11 @@ class ModelUnavailable(Exception):
 
 class Refused(Exception):
     """One source cannot deliver a model; the message is the half of a sentence that says why and what to do."""
+
+
+def says_out_of_memory(error: BaseException) -> bool:
+    """Whether an error's words are those of memory that is short; torch raises a plain RuntimeError for it on a CPU."""
+    return any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def memory_sentence(error: MemoryError) -> str:

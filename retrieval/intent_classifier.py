@@ -22,17 +22,20 @@ Confidence is for errors between known intents, the in-scope score for tickets t
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from retrieval.bm25 import BM25Index
 from retrieval.encoder import Vectors, unit
 from retrieval.in_scope import class_vectors, in_scope_threshold
 from retrieval.index import DECIMALS, RowIndex, all_scores, build_row_index, flat_index
 from retrieval.train_set import Rows, TrainSet
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression  # a second to import, so not for --help or a mistyped path
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +118,7 @@ class BM25Documents:
 class Fitted:
     """What is fitted by iterations, or by cross-validation."""
 
-    regression: LogisticRegression | None  # None with one class or none: nothing to tell apart
+    regression: "LogisticRegression | None"  # None with one class or none: nothing to tell apart
     in_scope_threshold: float  # a ticket with a lower in-scope score is probably out of scope
 
 
@@ -133,7 +136,7 @@ class IntentClassifier:
     documents: BM25Documents
     class_vectors: Vectors  # (c, d) what the in-scope score compares a ticket with
     in_scope_threshold: float  # a ticket with a lower in-scope score is probably out of scope
-    regression: LogisticRegression | None
+    regression: "LogisticRegression | None"
 
     def score(self, queries: Vectors, texts: Sequence[str]) -> IntentScores:
         """(m, d) unit vectors of m tickets, and their texts -> their scores."""
@@ -248,7 +251,9 @@ def _bm25_documents(train_set: TrainSet, *, with_names: bool) -> BM25Documents:
     return BM25Documents(BM25Index([texts[i] for i in order]), document_of[: len(train_set.rows)], intents, starts)
 
 
-def _fit_regression(train_set: TrainSet, *, with_names: bool) -> LogisticRegression | None:
+def _fit_regression(train_set: TrainSet, *, with_names: bool) -> "LogisticRegression | None":
+    from sklearn.linear_model import LogisticRegression
+
     vectors, classes = train_set.ticket_vectors, train_set.labels
     if with_names:
         vectors = np.concatenate([vectors, train_set.name_vectors])

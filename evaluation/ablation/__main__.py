@@ -63,9 +63,9 @@ def run(options: argparse.Namespace) -> int:
         deterministic_kernels()
     systems = (*RETRIEVAL, *GENERATION) if base else RETRIEVAL
     outputs = []
-    for number, split in enumerate(splits):
+    for split in splits:
         say(f"{split.name}: {len(split.train_set.rows)} train rows, {len(split.tickets)} test rows, {len(systems)} systems")
-        found, gate = run_systems(split, systems, base, encoder, seed=options.seed + number)
+        found, gate = run_systems(split, systems, base, encoder, seed=options.seed + split.seed)
         if gate:
             say(f"{split.name}: the reply gate says {gate.decision} ({gate.reason})")
         outputs.append((split, found))

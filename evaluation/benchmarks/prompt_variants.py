@@ -108,13 +108,13 @@ def measure(
 
 def measure_all(splits: Sequence[Split], variants: Sequence[str], base: BaseModel, encoder: Encoder) -> Iterator[Measured]:
     """Copying and every variant, split by split; all variants of a split share its vectors and its prompts."""
-    for seed, split in enumerate(splits):
+    for split in splits:
         classifier = fit_classifier(split.train_set, with_names=label_names_gate(split.train_set, seed=0).passed)
         found = retrieve(classifier, split.tickets, split.vectors)
         yield measure(split, COPY, [copy_reply(one) for one in found], encoder)
         for variant in variants:
             began = time.monotonic()
-            replies, losses = answer(split, classifier, found, variant, base, seed=seed)
+            replies, losses = answer(split, classifier, found, variant, base, seed=split.seed)
             yield measure(split, variant, replies, encoder, losses=losses, seconds=time.monotonic() - began)
 
 

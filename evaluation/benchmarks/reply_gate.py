@@ -3,21 +3,21 @@
 For each split the adapter of a run is trained and both folds are measured, whatever the first one says. The table compares two
 ways to decide: by both folds, and the short way of a run, which copies untested where the evidence could not matter and stops
 after a first fold that is poor or clear. The test rows are then answered by generating and by copying, so the table also says
-what each rule would have got, two looser standards among them. One JSON line per split goes to stdout, a table to stderr.
+what each rule would have got, two looser standards among them. One JSON line per split goes to stdout, a table to stderr; the
+splits can be shared out with --first-split and --jsonl, and --report prints the table of all.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.generation import FAILURES, add_generation_options, generated_replies, load_for_generation
+from evaluation.measured_lines import Measured, add_lines_options, report_problems, with_earlier_lines
 from evaluation.splits import Split
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS
@@ -44,9 +44,9 @@ from retrieval.intent_classifier import fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.prediction import copy_reply
 from retrieval.retrieve import retrieve
+from retrieval.tickets import InputProblems
 
 MODULE = "evaluation.benchmarks.reply_gate"
-Measured = dict[str, Any]  # one split, as it goes to stdout
 
 
 def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Measured:
@@ -150,27 +150,26 @@ def _table_line(rule: str, generates: Sequence[bool], measured: Sequence[Measure
 
 def measure_all(splits: Sequence[Split], base: BaseModel, encoder: Encoder) -> Iterator[Measured]:
     """Every split, with its number as the seed."""
-    for seed, split in enumerate(splits):
-        yield measure(split, base, encoder, seed=seed)
+    for split in splits:
+        yield (found := measure(split, base, encoder, seed=split.seed))
+        say("{split}: scale {scale}, {passed} of {written} replies passed, {seconds:.0f} s".format(**found))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the comparison."""
     parser = new_parser(MODULE, __doc__)
     add_generation_options(parser)
+    add_lines_options(parser)
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options), failures=FAILURES)
 
 
 def run(options: argparse.Namespace) -> int:
     """Reads, measures, prints."""
-    splits, base, encoder = load_for_generation(options)
-    measured: list[Measured] = []
-    for found in measure_all(splits, base, encoder):
-        measured.append(found)
-        say("{split}: scale {scale}, {passed} of {written} replies passed, {seconds:.0f} s".format(**found))
-        print(json.dumps(found), flush=True)
-    print_table(table(measured), stderr=True)
+    if problems := report_problems(options):
+        raise InputProblems(problems)
+    measured = () if options.report else measure_all(*load_for_generation(options))
+    print_table(table(with_earlier_lines(measured, options.jsonl)), stderr=True)
     return 0
 
 

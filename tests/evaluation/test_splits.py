@@ -25,18 +25,20 @@ def test_test_rows_stay_out_of_training_and_another_seed_gives_another_split() -
 def test_splits_of_two_files_have_unique_ids_and_their_labels(tmp_path: Path) -> None:
     rows = [{"id": f"t{i}", "ticket": f"ticket {i}", "intent": f"i.{i % 2}", "ideal_reply": f"reply {i}"} for i in range(8)]
     files = [write(tmp_path / name, *rows) for name in ("a.jsonl", "b.jsonl")]
-    options = Namespace(folds=files, splits=2, **SIZES, max_reply_words=5)
+    options = Namespace(folds=files, splits=2, first_split=0, **SIZES, max_reply_words=5)
     first, second = drawn_splits(options, HashEncoder())
     assert [ticket.id for ticket in first.tickets] == [label.id for label in first.labels]
     assert {ticket.id[:2] for ticket in first.tickets} == {"0:", "1:"}
     assert first.tickets != second.tickets
+    (later,) = drawn_splits(Namespace(**vars(options) | {"splits": 1, "first_split": 1}), HashEncoder())
+    assert (later.name, later.seed, later.tickets) == (second.name, 1, second.tickets), "a measurement can be shared out"
 
 
 @pytest.mark.parametrize(("per_intent", "words"), [(20, 80), (2, 1)])
 def test_too_few_rows_to_draw_from_are_a_sentence(tmp_path: Path, per_intent: int, words: int) -> None:
     rows = ({"id": f"t{i}", "ticket": f"ticket {i}", "intent": "i", "ideal_reply": f"reply {i}"} for i in range(8))
     file = write(tmp_path / "a.jsonl", *rows)
-    options = Namespace(folds=[file], splits=1, intents=1, per_intent=per_intent, tests=1, max_reply_words=words)
+    options = Namespace(folds=[file], splits=1, first_split=0, intents=1, per_intent=per_intent, tests=1, max_reply_words=words)
     with pytest.raises(InputProblems, match=f"found too few rows of every intent, expected {per_intent + 1} rows"):
         drawn_splits(options, HashEncoder())
 

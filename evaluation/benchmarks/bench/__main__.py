@@ -6,7 +6,6 @@ environment that it needs.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,10 @@ from statistics import fmean
 
 from evaluation.benchmarks.bench.contestants import CONTESTANTS, PACKAGES, ContestantFailed, Finished, run_contestant
 from evaluation.benchmarks.bench.prepare import prepare
-from evaluation.benchmarks.bench.report import Measured, machine, tables, write_docs
+from evaluation.benchmarks.bench.report import machine, tables, write_docs
 from evaluation.benchmarks.bench.task import Outcome
 from evaluation.command import count, new_parser, print_table, run_command
+from evaluation.measured_lines import Measured, add_lines_options, report_problems, with_earlier_lines
 from evaluation.score.grading import GRADING_ENCODER, score_rows, tally
 from evaluation.score.results import ResultRow
 from evaluation.splits import Split, add_split_options, drawn_splits, given_split
@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--rounds", type=count, default=3, metavar="N", help="default: 3")
     only_help = f"of {', '.join(CONTESTANTS)} (default: all)"
     add("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS, metavar="NAME", help=only_help)
-    add("--jsonl", type=Path, metavar="FILE", help="add the lines to this file, and report all that are in it")
-    add("--report", action="store_true", help="measure nothing, report what --jsonl holds")
+    add_lines_options(parser)
     add("--docs", type=Path, metavar="DIR", help="write bench.md and bench.png into this folder")
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options), failures=(ContestantFailed, NoPrompt))
@@ -55,13 +54,7 @@ def run(options: argparse.Namespace) -> int:
     """Measures, prints, writes."""
     if problems := option_problems(options):
         raise InputProblems(problems)
-    lines = earlier_lines(options.jsonl) if options.jsonl else []
-    for found in () if options.report else measure_all(options):
-        print(line := json.dumps(found), flush=True)
-        lines.append(found)
-        if options.jsonl:
-            with options.jsonl.open("a", encoding="utf-8") as file:
-                print(line, file=file)
+    lines = with_earlier_lines(() if options.report else measure_all(options), options.jsonl)
     for table in tables(lines):
         print_table(table, stderr=True)
     if options.docs:
@@ -73,8 +66,7 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options, a missing package among it."""
     found = [] if options.docs is None or options.docs.is_dir() else [f"--docs {options.docs}: found no such folder"]
     if options.report:
-        there = options.jsonl and earlier_lines(options.jsonl)
-        return found if there else [*found, "--report: found no earlier lines, expected --jsonl with a file that holds some"]
+        return [*found, *report_problems(options)]
     given = [path is not None for path in files(options)]
     found += [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
     found += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
@@ -87,14 +79,6 @@ def option_problems(options: argparse.Namespace) -> list[str]:
 def files(options: argparse.Namespace) -> tuple[Path, Path, Path]:
     """The files of a split that is given."""
     return options.train, options.val, options.labels
-
-
-def earlier_lines(path: Path) -> list[Measured]:
-    """What earlier benches wrote to a file, nothing if there is none; raises InputProblems if it is something else."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    except ValueError as error:
-        raise InputProblems([f"{path}: found a line that is no JSON, expected the lines of earlier benches"]) from error
 
 
 def measure_all(options: argparse.Namespace) -> Iterator[Measured]:

@@ -11,10 +11,10 @@ from typing import Any
 from psutil import virtual_memory
 
 from evaluation.benchmarks.bench.contestants import CONTESTANTS, PACKAGES, PARTS, RUN
+from evaluation.measured_lines import Measured
 from retrieval.files import write_text
 from retrieval.map import NoPlots
 
-Measured = dict[str, Any]  # one contestant in one round, as it goes to stdout
 Line = dict[str, str]
 # The heads of the tables by the keys of `Measured`; for a cost also the part of this program that others are compared with.
 COSTS = {

@@ -91,13 +91,19 @@ def test_the_command_prints_a_json_line_for_each_split_and_a_table(
     write(tmp_path / "train.jsonl", GOOD, GOOD | {"id": "b", "intent": "api.token"})
     write(tmp_path / "val.jsonl", {"id": "a", "ticket": "a seat?"})
     write(tmp_path / "val_labels.jsonl", LABEL)
-    assert main(["--split", str(tmp_path)]) == 0
+    kept = tmp_path / "lines.jsonl"
+    assert main(["--split", str(tmp_path), "--jsonl", str(kept)]) == 0
     captured = capsys.readouterr()
     (line,) = (json.loads(line) for line in captured.out.splitlines())
     assert line["stopped"].startswith("0 rows have another row of their intent")
     assert "gate, the short way of a run" in captured.err
+    monkeypatch.setattr(generation, "load_base", lambda choice: pytest.fail("nothing is measured for a report"))
+    assert main(["--report", "--jsonl", str(kept)]) == 0
+    assert "0 of 1" in capsys.readouterr().err
 
 
 def test_bad_options_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "found neither --split nor --folds" in capsys.readouterr().err
+    assert main(["--report"]) == 2
+    assert "--report: found no earlier lines" in capsys.readouterr().err

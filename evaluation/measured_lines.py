@@ -1,0 +1,49 @@
+"""JSON lines of a long measurement: printed as they come, kept in a file, reported together with those of earlier runs."""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from retrieval.tickets import InputProblems
+
+Measured = dict[str, Any]  # one line
+
+
+def add_lines_options(parser: argparse.ArgumentParser) -> None:
+    """The file of the lines, and to report without measuring."""
+    add = parser.add_argument
+    add("--jsonl", type=Path, metavar="FILE", help="add the lines to this file, and report all that are in it")
+    add("--report", action="store_true", help="measure nothing, report what --jsonl holds")
+
+
+def report_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with --report; raises InputProblems if the file is something else."""
+    if not options.report or (options.jsonl and earlier_lines(options.jsonl)):
+        return []
+    return ["--report: found no earlier lines, expected --jsonl with a file that holds some"]
+
+
+def with_earlier_lines(measured: Iterable[Measured], path: Path | None) -> list[Measured]:
+    """Measures, prints every line to stdout and adds it to the file; returns the file's earlier lines and the new ones.
+
+    Raises:
+        InputProblems: the file holds something else.
+    """
+    lines = earlier_lines(path) if path else []
+    for found in measured:
+        print(line := json.dumps(found), flush=True)
+        lines.append(found)
+        if path:
+            with path.open("a", encoding="utf-8") as file:
+                print(line, file=file)
+    return lines
+
+
+def earlier_lines(path: Path) -> list[Measured]:
+    """What earlier runs wrote to a file, nothing if there is none; raises InputProblems if it is something else."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    except ValueError as error:
+        raise InputProblems([f"{path}: found a line that is no JSON, expected the lines of earlier runs"]) from error
