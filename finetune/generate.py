@@ -1,9 +1,10 @@
 """Greedy generation: a prompt gets the same reply in any company, as far as its base computes in fp32.
 
-Which rows share a batch changes float noise and, rarely, a word (transformers#25921). So rows are sorted by length, then id,
-and cut into batches of nearly one size: the same prompts get the same replies. And a row of an fp32 base that anywhere came
-near a tie of two tokens is written once more alone, which decides where there is no batch, too. In bf16 and NF4 the noise is so
-large that this would be nearly every row; there a reply may differ from that of the same row in other company.
+Which rows share a batch changes float noise and, rarely, a word (transformers#25921). So rows are sorted, those that begin
+alike together (`finetune.beginnings`), else by length and id, and cut into batches of nearly one size: the same prompts get the
+same replies. And a row of an fp32 base that anywhere came near a tie of two tokens is written once more alone, which decides
+where there is no batch, too. In bf16 and NF4 the noise is so large that this would be nearly every row; there a reply may
+differ from that of the same row in other company.
 
 Padding is on the left and masked by position: the padding token may be the end token. Generation runs through the adapter,
 never through merged weights, which would answer differently (peft#1388).
@@ -25,13 +26,14 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from finetune.base_model import BaseModel
+from finetune.beginnings import alike, beginnings_cache, can_share, lay_out
 from finetune.memory import is_out_of_memory, release
 from finetune.prompt import Prompt
 from retrieval.console import bar
 from retrieval.prompt_text import FORM, FORM_LINES
 
 BATCH = 32  # prompts at most: a step of many rows reads the weights once, as a step of one row does
-NEAR_TIE = 1e-3  # between the logits of two tokens; the 135M's move by 2e-5 with the batch in fp32, by .8 in bf16
+NEAR_TIE = 1e-3  # between the logits of two tokens; the 135M's move by 5e-5 at most with the batch in fp32, by .8 in bf16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,15 @@ def generate(
         deadline: `time.monotonic()` at which writing stops.
         label: for the progress bar.
     """
-    order = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.row_id))
+    job = _Job(model, base, end_id, max_new_tokens, deadline, can_share(base.model))
     found: dict[str, Generation] = {}
     too_large: list[str] = []
     size, memory_retries = BATCH, 0
     near_ties: list[Prompt] = []
-    for whole in bar(_batches(order), label):
+    for whole in bar(_batches(_ordered(prompts, share=job.share)), label):
         left = list(whole)
         while left and time.monotonic() <= deadline:
-            part = _try_batch(model, base, left[:size], _settings(base, end_id, max_new_tokens, deadline))
+            part = _try_batch(job, left[:size])
             if part is not None:
                 timed_out = time.monotonic() > deadline
                 found |= {row_id: reply for row_id, reply in part.items() if reply.ended or not timed_out}
@@ -97,7 +99,7 @@ def generate(
                 too_large.append(left.pop(0).row_id)
             size = max(1, tried // 2)
     for prompt in near_ties:
-        alone = _try_batch(model, base, [prompt], _settings(base, end_id, max_new_tokens, deadline)) or {}
+        alone = _try_batch(job, [prompt]) or {}
         if time.monotonic() > deadline:
             break
         found |= alone
@@ -110,58 +112,77 @@ def _batches(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     return [[prompts[i] for i in rows] for rows in np.array_split(np.arange(len(prompts)), count)] if count else []
 
 
-def _try_batch(
-    model: torch.nn.Module, base: BaseModel, batch: Sequence[Prompt], settings: GenerationConfig
-) -> dict[str, Generation] | None:
+def _ordered(prompts: Sequence[Prompt], *, share: bool) -> list[Prompt]:
+    """By length, then id; those that may share a beginning stand together, where their shortest would stand."""
+    order = sorted(prompts, key=lambda prompt: (len(prompt.ids), prompt.row_id))
+    if not share:
+        return order
+    groups = sorted(sorted(group) for group in alike([prompt.ids for prompt in order]))
+    return [order[i] for group in groups for i in group]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all batches have in common."""
+
+    model: torch.nn.Module
+    base: BaseModel
+    end_id: int
+    max_new_tokens: int
+    deadline: float
+    share: bool  # whether prompts may share a beginning
+
+
+def _try_batch(job: _Job, batch: Sequence[Prompt]) -> dict[str, Generation] | None:
     """The batch's replies, or None if memory ran out."""
     try:
-        return _generate_batch(model, base, batch, settings)
+        with torch.inference_mode():
+            return _generate_batch(job, batch)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         return None
 
 
-def _settings(base: BaseModel, end_id: int, max_new_tokens: int, deadline: float) -> GenerationConfig:
+def _generate_batch(job: _Job, batch: Sequence[Prompt]) -> dict[str, Generation]:
+    began = time.monotonic()
+    base, device = job.base, job.base.model.device
+    padding = job.end_id if base.tokenizer.pad_token_id is None else base.tokenizer.pad_token_id
+    layout = lay_out([prompt.ids for prompt in batch], padding=padding, share=job.share)
+    cache = beginnings_cache(job.model, layout, device)
+    settings = _settings(job, padding)
+    ends = [*settings.eos_token_id, padding]  # a row that stopped before the others is padded
+    margins = _Margins(layout.width, ends)
+    ids = job.model.generate(  # type: ignore[operator]
+        input_ids=torch.tensor(layout.ids, device=device),  # (b, width)
+        attention_mask=torch.tensor(layout.mask, device=device),
+        generation_config=settings,
+        tokenizer=base.tokenizer,  # for the stop strings
+        logits_processor=LogitsProcessorList([margins]),
+        **({} if cache is None else {"past_key_values": cache}),
+    )
+    seconds = (time.monotonic() - began) / len(batch)
+    near = margins.near_ties() if base.precision == "fp32" else [False] * len(batch)
+    return {
+        prompt.row_id: _reply(base, row[layout.width :], len(prompt.ids), seconds, ends, near_tie=near_tie)
+        for prompt, row, near_tie in zip(batch, ids.tolist(), near, strict=True)
+    }
+
+
+def _settings(job: _Job, padding: int) -> GenerationConfig:
     """Greedy, and stopping at every token that can end a reply; nothing is inherited from the checkpoint's own settings."""
-    own = base.model.generation_config.eos_token_id
-    ends = {end_id, base.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
-    pad = base.tokenizer.pad_token_id
+    own = job.base.model.generation_config.eos_token_id
+    ends = {job.end_id, job.base.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
     return GenerationConfig(
         do_sample=False,
         num_beams=1,
         repetition_penalty=1.0,
-        max_new_tokens=max_new_tokens,
-        max_time=None if deadline == math.inf else max(deadline - time.monotonic(), 0.01),
+        max_new_tokens=job.max_new_tokens,
+        max_time=None if job.deadline == math.inf else max(job.deadline - time.monotonic(), 0.01),
         eos_token_id=sorted(ends),
-        pad_token_id=end_id if pad is None else pad,
+        pad_token_id=padding,
         stop_strings=list(FORM_LINES),
     )
-
-
-def _generate_batch(
-    model: torch.nn.Module, base: BaseModel, batch: Sequence[Prompt], settings: GenerationConfig
-) -> dict[str, Generation]:
-    began = time.monotonic()
-    width = max(len(prompt.ids) for prompt in batch)
-    padded = [[settings.pad_token_id] * (width - len(p.ids)) + list(p.ids) for p in batch]
-    mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
-    ends = [*settings.eos_token_id, settings.pad_token_id]  # a row that stopped before the others is padded
-    device, margins = base.model.device, _Margins(width, ends)
-    with torch.inference_mode():
-        ids = model.generate(  # type: ignore[operator]
-            input_ids=torch.tensor(padded, device=device),  # (b, width)
-            attention_mask=torch.tensor(mask, device=device),
-            generation_config=settings,
-            tokenizer=base.tokenizer,  # for the stop strings
-            logits_processor=LogitsProcessorList([margins]),
-        )
-    seconds = (time.monotonic() - began) / len(batch)
-    near = margins.near_ties() if base.precision == "fp32" else [False] * len(batch)
-    return {
-        prompt.row_id: _reply(base, row[width:], len(prompt.ids), seconds, ends, near_tie=near_tie)
-        for prompt, row, near_tie in zip(batch, ids.tolist(), near, strict=True)
-    }
 
 
 class _Margins(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here

@@ -20,6 +20,7 @@ from evaluation.benchmarks.gpu import timed
 from evaluation.command import count, new_parser, print_table, run_command
 from finetune.base_model import BaseModel, load_candidate
 from finetune.base_selection import base_problems, candidates
+from finetune.beginnings import beginnings_cache, can_share, lay_out
 from finetune.generate import generate
 from finetune.prompt import Prompt, prompt_writer
 from finetune.training_data import config_for
@@ -55,16 +56,15 @@ def measure(base: BaseModel, found: Sequence[Retrieval], *, tokens: int) -> dict
 
 
 def logit_movement(base: BaseModel, prompts: Sequence[Prompt]) -> float:
-    """How far a logit of the first token moves at most, between a prompt alone and all of them in one padded batch."""
-    width = max(len(prompt.ids) for prompt in prompts)
-    left = [width - len(prompt.ids) for prompt in prompts]
-    ids = [[0] * pad + list(prompt.ids) for pad, prompt in zip(left, prompts, strict=True)]
-    mask = [[0] * pad + [1] * (width - pad) for pad in left]
-    positions = [[0] * pad + [*range(width - pad)] for pad in left]
+    """How far a logit of the first token moves at most, between a prompt alone and all in a batch as a run lays it out."""
     device = base.model.device
-    given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    layout = lay_out([prompt.ids for prompt in prompts], padding=0, share=can_share(base.model))
+    ids, mask = (torch.tensor(rows, device=device) for rows in (layout.ids, layout.mask))
+    new = slice(layout.shared_width, None)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
     with torch.inference_mode():
-        batch = {name: torch.tensor(rows, device=device) for name, rows in given.items()}
+        cache = beginnings_cache(base.model, layout, device)
+        batch = {"input_ids": ids[:, new], "attention_mask": mask, "position_ids": positions[:, new], "past_key_values": cache}
         together = base.model(**batch, logits_to_keep=1).logits[:, -1].float()  # (b, v)
         each = [base.model(input_ids=torch.tensor([list(p.ids)], device=device), logits_to_keep=1).logits for p in prompts]
     return float((together - torch.cat(each)[:, -1].float()).abs().max())

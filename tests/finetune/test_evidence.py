@@ -46,9 +46,9 @@ def watch(patch: pytest.MonkeyPatch) -> Seen:
         seen.scored.append((tokenizer().decode(prompt), isinstance(model, PeftModel)))
         return likelihoods(model, prompt, tickets)
 
-    def answered(model: Any, base: Any, batch: Any, settings: Any) -> Any:
-        seen.answered[model.active_adapter].update(prompt.row_id for prompt in batch)
-        return batch_of(model, base, batch, settings)
+    def answered(job: Any, batch: Any) -> Any:
+        seen.answered[job.model.active_adapter].update(prompt.row_id for prompt in batch)
+        return batch_of(job, batch)
 
     change_loss(patch, measured)
     patch.setattr(noisy_channel, "log_likelihoods", scored)
