@@ -29,15 +29,16 @@ from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems, LabelledTicket
 from retrieval.train_set import TrainSet, representative_rows
 
+BASE_HELP = "as for run.py, but auto is smollm2-135m on every CPU (default: auto)"
 FAILURES = (OutOfMemory, NoAdapter)  # what their users can mend: a smaller base
 
 
 def add_generation_options(parser: argparse.ArgumentParser) -> None:
     """The options of a command that trains and answers splits."""
-    folder_help = "folders with train.jsonl, val.jsonl, val_labels.jsonl"
+    folder_help = "folders with train.jsonl, val.jsonl, val_labels.jsonl; the same one again is another seed"
     parser.add_argument("--split", type=Path, nargs="+", default=[], metavar="DIR", help=folder_help)
     add_split_options(parser)
-    parser.add_argument("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto)")
+    parser.add_argument("--base-model", default="auto", metavar="BASE", help=BASE_HELP)
     parser.add_argument("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
 
 
@@ -56,7 +57,8 @@ def load_for_generation(options: argparse.Namespace) -> tuple[list[Split], BaseM
     configure()
     deterministic_kernels()
     encoder = load_encoder(options.encoder)
-    splits = [given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.split]
+    given = [given_split(d / "train.jsonl", d / "val.jsonl", d / "val_labels.jsonl", encoder) for d in options.split]
+    splits = [replace(split, seed=number) for number, split in enumerate(given)]
     splits += drawn_splits(options, encoder) if options.folds else []
     return splits, load_base(options.base_model), encoder
 

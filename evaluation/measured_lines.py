@@ -18,9 +18,15 @@ def add_lines_options(parser: argparse.ArgumentParser) -> None:
     add("--report", action="store_true", help="measure nothing, report what --jsonl holds")
 
 
-def report_problems(options: argparse.Namespace) -> list[str]:
-    """What is wrong with --report; raises InputProblems if the file is something else."""
-    if not options.report or (options.jsonl and earlier_lines(options.jsonl)):
+def line_problems(options: argparse.Namespace, *, key: str) -> list[str]:
+    """What is wrong with the file of the lines, all of which have this key, or with --report."""
+    try:
+        lines = earlier_lines(options.jsonl) if options.jsonl else []
+    except InputProblems as error:
+        return list(error.problems)
+    if not all(isinstance(line, dict) and key in line for line in lines):
+        return [f"{options.jsonl}: found a line without {key}, expected the lines of earlier runs of this command"]
+    if lines or not options.report:
         return []
     return ["--report: found no earlier lines, expected --jsonl with a file that holds some"]
 

@@ -19,7 +19,7 @@ from evaluation.ablation.comparison import Figure, figure, scored
 from evaluation.ablation.outputs import Output, run_systems
 from evaluation.ablation.systems import System
 from evaluation.command import new_parser, print_table, run_command
-from evaluation.generation import FAILURES
+from evaluation.generation import BASE_HELP, FAILURES
 from evaluation.score.grading import GRADING_ENCODER, RowScore, tally
 from evaluation.splits import given_split
 from finetune.base_model import load_base
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_columns_option(parser)
     add("--probes", type=Path, required=True, metavar="FILE", help="JSONL with id, ticket: what to answer")
     add("--labels", type=Path, required=True, metavar="FILE", help="their labels, as for evaluation.score")
-    add("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto); none for retrieval only")
+    add("--base-model", default="auto", metavar="BASE", help=f"{BASE_HELP}; none for retrieval only")
     add("--encoder", default=AUTO, metavar="ENCODER", help="as for run.py (default: auto)")
     add("--seed", type=int, default=0, help="of gates, adapter and interval (default: 0)")
     options = parser.parse_args(arguments)

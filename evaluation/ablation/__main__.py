@@ -20,7 +20,7 @@ from evaluation.ablation.outputs import run_systems
 from evaluation.ablation.systems import GENERATION, RETRIEVAL
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.embeddings import CachingEncoder
-from evaluation.generation import FAILURES
+from evaluation.generation import BASE_HELP, FAILURES
 from evaluation.score.grading import GRADING_ENCODER
 from evaluation.splits import add_split_options, drawn_splits, given_split
 from finetune.base_model import load_base
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--labels", type=Path, metavar="FILE", help="their labels, as for evaluation.score")
     add_columns_option(parser)
     add_split_options(parser)
-    add("--base-model", default="auto", metavar="BASE", help="as for run.py (default: auto); none for retrieval only")
+    add("--base-model", default="auto", metavar="BASE", help=f"{BASE_HELP}; none for retrieval only")
     add("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
     add("--seed", type=int, default=0, help="of gates, adapters and intervals (default: 0)")
     add("--out", type=Path, metavar="DIR", help="folder for ablation.json and ablation.png; made if missing")

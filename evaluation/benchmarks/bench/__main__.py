@@ -18,7 +18,7 @@ from evaluation.benchmarks.bench.prepare import prepare
 from evaluation.benchmarks.bench.report import machine, tables, write_docs
 from evaluation.benchmarks.bench.task import Outcome
 from evaluation.command import count, new_parser, print_table, run_command
-from evaluation.measured_lines import Measured, add_lines_options, report_problems, with_earlier_lines
+from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
 from evaluation.score.grading import GRADING_ENCODER, score_rows, tally
 from evaluation.score.results import ResultRow
 from evaluation.splits import Split, add_split_options, drawn_splits, given_split
@@ -65,8 +65,9 @@ def run(options: argparse.Namespace) -> int:
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options, a missing package among it."""
     found = [] if options.docs is None or options.docs.is_dir() else [f"--docs {options.docs}: found no such folder"]
+    found += line_problems(options, key="contestant")
     if options.report:
-        return [*found, *report_problems(options)]
+        return found
     given = [path is not None for path in files(options)]
     found += [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
     found += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []

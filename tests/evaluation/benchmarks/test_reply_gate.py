@@ -44,10 +44,15 @@ def all_ids(rows: tuple[LabelledTicket, ...] = ROWS) -> set[str]:
     return {one.id for one in rows}
 
 
-def test_where_all_drafts_are_good_both_ways_generate(monkeypatch: pytest.MonkeyPatch) -> None:
+def of_a_run(found: dict[str, Any]) -> str:
+    return next(line["splits that generate"] for line in table([found]) if line["rule"] == "gate, as a run decides")
+
+
+def test_where_all_drafts_are_good_the_gate_generates(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, all_ids())
-    assert (found["passed"], found["written"], found["full"], found["short"]) == ([6, 6], [6, 6], True, True)
-    assert found["stopped"] == ""
+    assert (found["passed"], found["written"], found["untested"], found["stopped"]) == ([6, 6], [6, 6], "", "")
+    assert of_a_run(found) == "1 of 1"
+    assert of_a_run(found | {"untested": "no AMX"}) == "0 of 1"
     assert found["gain"] > 0.5
     assert [len(gains) for gains in found["gains"]] == [6, 6]
     assert sum(map(sum, found["gains"])) / 12 == pytest.approx(found["gain"], abs=1e-4)
@@ -55,14 +60,14 @@ def test_where_all_drafts_are_good_both_ways_generate(monkeypatch: pytest.Monkey
 
 def test_both_folds_are_measured_where_a_run_would_stop_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, set())
-    assert (found["passed"], found["written"], found["full"], found["short"]) == ([0, 0], [6, 6], False, False)
+    assert (found["passed"], found["written"], found["gain"], of_a_run(found)) == ([0, 0], [6, 6], None, "0 of 1")
     assert found["stopped"].startswith("0 of 6 out-of-fold replies passed")
     assert len(found["always"]) == len(found["never"]) == 2
 
 
 def test_at_scale_0_the_bare_base_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, all_ids(), scale=0.0)
-    assert (found["full"], found["short"], found["stopped"]) == (True, True, "")
+    assert (of_a_run(found), found["stopped"]) == ("1 of 1", "")
 
 
 def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,12 +79,18 @@ def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_rule_gets_the_replies_of_the_splits_in_which_it_generates() -> None:
-    one = {"full": True, "short": False, "gains": [[0.6] * 6, [-0.5] * 5], "always": [1.0, 0.6], "never": [0.4, 0.4]}
-    other = {"full": False, "short": False, "gains": [[0.1] * 6, [0.1] * 5], "always": [0.0, 0.0], "never": [0.5, 0.5]}
-    quality = {line["rule"]: line["quality"] for line in table([one, other])}
-    assert list(quality.values()) == ["0.450", "0.400", "0.650", "0.450", "0.400", "0.400"]
-    generate = [line["splits that generate"] for line in table([one, other])]
-    assert generate == ["0 of 2", "2 of 2", "1 of 2", "0 of 2", "2 of 2", "2 of 2"]
+    one = {"written": [6, 6], "gains": [[-0.5] * 6, [0.6] * 6], "always": [1.0, 0.6], "never": [0.4, 0.4]}
+    other = {"written": [6, 6], "gains": [[0.005] * 6] * 2, "always": [0.0, 0.0], "never": [0.5, 0.5]}
+    lines = {line["rule"]: (line["splits that generate"], line["quality"]) for line in table([one, other])}
+    assert lines == {
+        "never generate": ("0 of 2", "0.450"),
+        "always generate": ("2 of 2", "0.400"),
+        "gate, as a run decides": ("0 of 2", "0.450"),  # the first fold of either ends the measuring
+        "mean at least 0.01, both folds": ("1 of 2", "0.650"),  # .05 in the first split, .005 in the other
+        "mean above 0, both folds": ("2 of 2", "0.400"),
+        "6.3 % quantile above 0, both folds": ("1 of 2", "0.200"),  # the other, whose gains are all alike
+        "90 % quantile above 0, both folds": ("2 of 2", "0.400"),
+    }
 
 
 def test_the_command_prints_a_json_line_for_each_split_and_a_table(
@@ -95,15 +106,18 @@ def test_the_command_prints_a_json_line_for_each_split_and_a_table(
     assert main(["--split", str(tmp_path), "--jsonl", str(kept)]) == 0
     captured = capsys.readouterr()
     (line,) = (json.loads(line) for line in captured.out.splitlines())
-    assert line["stopped"].startswith("0 rows have another row of their intent")
-    assert "gate, the short way of a run" in captured.err
+    assert line["untested"].startswith("0 rows have another row of their intent")
+    assert "gate, as a run decides" in captured.err
     monkeypatch.setattr(generation, "load_base", lambda choice: pytest.fail("nothing is measured for a report"))
     assert main(["--report", "--jsonl", str(kept)]) == 0
     assert "0 of 1" in capsys.readouterr().err
 
 
-def test_bad_options_are_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_options_are_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "found neither --split nor --folds" in capsys.readouterr().err
     assert main(["--report"]) == 2
     assert "--report: found no earlier lines" in capsys.readouterr().err
+    (tmp_path / "other.jsonl").write_text('{"contestant": "run.py"}\n')
+    assert main(["--report", "--jsonl", str(tmp_path / "other.jsonl")]) == 2
+    assert "found a line without gains, expected the lines of earlier runs of this command" in capsys.readouterr().err

@@ -64,6 +64,15 @@ def test_replies_need_a_gain_over_the_copied_ones(gain: float, decision: str) ->
     assert (gate.name, gate.decision, gate.passed) == ("remote replies", decision, decision == "used")
 
 
+def test_replies_that_cost_money_need_a_gain_beyond_the_noise() -> None:
+    gate = remote_reply_gate([0.6, -0.5] * MIN_REPLIES, seed=0)
+    assert gate.interval is not None
+    assert gate.interval[0] < 0
+    assert (gate.passed, gate.decision) == (False, "not used")
+    assert gate.reason.endswith("+0.01 needed, and the lower end above 0")
+    assert gate.standard.endswith("the 6.3 % quantile must be above 0, too")
+
+
 def test_what_was_not_tested_is_not_used() -> None:
     for gate in (remote_intents_untested("no money"), remote_replies_untested("no money")):
         assert (gate.passed, gate.decision, gate.reason) == (False, "not used", "untested: no money")
