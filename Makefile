@@ -1,4 +1,4 @@
-# make run    installs what is missing and answers the sample tickets
+# make run [BASE=auto]   installs what is missing and answers the sample tickets, with the small base or the best for the machine
 # make report shows the run of the sample as a page, out/report.html
 # make test   installs what is missing and runs the tests
 # make bench  measures this program beside TRL and SetFit, in an environment of its own: docs/bench.md
@@ -17,9 +17,10 @@ BENCH = .venv-bench/bin/python -m evaluation.benchmarks.bench $(if $(DATA),$(BEN
 
 .PHONY: run report test bench submission check lock
 
+run: BASE ?= smollm2-135m
 run: .venv/installed
-	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json
-	@echo "A larger base knows intents better and takes longer: run.py --base-model qwen2.5-coder-1.5b (docs/machines.md)"
+	$(BIN)/python run.py --train data/train.jsonl --val data/val.jsonl --weights out --output out/results.json --base-model $(BASE)
+	@test $(BASE) = auto || echo "That was the base $(BASE). make run BASE=auto takes the best for this machine (docs/machines.md)"
 
 report: .venv/installed-dev
 	test -f out/results.json || $(MAKE) run

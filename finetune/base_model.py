@@ -11,6 +11,7 @@ the first run too, so that first and later runs are the same run.
 
 import importlib.util
 import json
+import os
 from dataclasses import dataclass, replace
 from math import inf, prod
 from pathlib import Path
@@ -40,6 +41,7 @@ from retrieval.model_cache import MODEL, cache_folder, discard, locked, new_entr
 from retrieval.model_files import ORIGIN, ModelFiles, find_model, find_on_hub, folder_files
 
 LARGE_PARAMETERS = 1_000_000_000  # parameters; smaller bases train with another learning rate and other prompts
+LARGE_ON_CPU_GIB = 8.0  # of free memory for fine-tuning one of 1.5 billion parameters there in bf16
 CPU_MAX_LENGTH = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
 GPU_MAX_LENGTH = 2048
 BYTES_PER_PARAMETER: dict[Precision, float] = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.7}
@@ -171,6 +173,12 @@ def cpu_has_bf16(*, large: bool) -> bool:
 def cpu_has_amx() -> bool:
     """Whether the processor has a unit for matrices of bf16."""
     return "amx_bf16" in _cpu_flags()
+
+
+def cpu_runs_large() -> bool:
+    """Whether the processor fine-tunes a base of 1.5 billion parameters in minutes: two cores with AMX, and the memory."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of the run, on this machine
+    return cpu_has_amx() and torch.get_num_threads() > 1 and free_gib() >= LARGE_ON_CPU_GIB * processes
 
 
 def _cpu_flags() -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.base_model import BaseModel, base_choice, load_candidate
+from finetune.base_model import BaseModel, base_choice, cpu_runs_large, load_candidate
 from finetune.base_selection import BaseCandidate, candidates
 from finetune.distributed import Processes, start_processes
 from finetune.fit import Deadlines, FineTuned, fine_tune
@@ -31,6 +31,7 @@ from retrieval.runtime import deterministic_kernels
 
 # Shares of the time budget at which a stage is ended.
 LOADING, SCORING, TRAINING, EVIDENCE, WRITING = 0.4, 0.5, 0.65, 0.8, 0.95
+LARGE_ON_CPU_S = 600.0  # of time budget for a large base on a CPU: 30 rows and 50 tickets take 460 s on two cores
 MIN_EXCHANGE_S = 600.0  # that another process may take to answer
 COMPLETION_LOSS = "completion loss of {rows} rows, nats per token, prompts without the row's own reply: train rows, out-of-fold"
 
@@ -139,7 +140,8 @@ def fit_language_model(settings: Settings, classifier: IntentClassifier, encoder
         cure = "fetch it on every machine with `python -m retrieval.model_files`, or name one with --encoder"
         raise ModelUnavailable(f"the processes of the run found different encoders, {' and '.join(encoders)}: {cure}")
     reasons, short = list[str](), False
-    for candidate in candidates(settings.base_model, _least_free_gib(processes)):
+    fast_cpu = all(processes.gather(cpu_runs_large())) and settings.time_budget_s >= LARGE_ON_CPU_S
+    for candidate in candidates(settings.base_model, _least_free_gib(processes), fast_cpu=fast_cpu):
         try:
             return _fit_candidate(candidate, settings, classifier, encoder, processes=processes, reasons=reasons, short=short)
         except ModelUnavailable as error:

@@ -7,15 +7,19 @@ error is a plain RuntimeError, and where the system kills the process instead no
 """
 
 import gc
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
 
 from finetune.distributed import SINGLE_PROCESS, Processes
 from retrieval.errors import says_out_of_memory
+
+CGROUP = Path("/sys/fs/cgroup")  # where Linux shows a container its limits
 
 
 class OutOfMemory(Exception):
@@ -97,6 +101,16 @@ def free_gpu_gib() -> float | None:
 
 
 def free_gib() -> float:
-    """Free memory where a base would be loaded, in GiB: of the GPU if there is one, else of the machine."""
+    """Free memory where a base would be loaded, in GiB: of the GPU if there is one, else of the machine or the container."""
     gpu = free_gpu_gib()
-    return float(psutil.virtual_memory().available) / 2**30 if gpu is None else gpu
+    return min(psutil.virtual_memory().available / 2**30, _below_limit_gib()) if gpu is None else gpu
+
+
+def _below_limit_gib(folder: Path = CGROUP) -> float:
+    """What the limit of a container (cgroup v2) leaves, in GiB; files in the page cache make room. Infinite without a limit."""
+    try:
+        limit, used = ((folder / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+    except OSError:  # no cgroup v2
+        return math.inf
+    return math.inf if limit == "max" else (int(limit) - int(used) + int(stat.get("inactive_file", 0))) / 2**30

@@ -1,4 +1,4 @@
-"""A real run of the command with the default models on a part of the sample; the fixture `real` shares one."""
+"""A real run of the command with the small base on a part of the sample; the fixture `real` shares one."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from retrieval.known_models import SMOLLM
 from tests.test_run import ROOT, check_result
 
 TRAIN_ROWS, VAL_ROWS = 4, 3
@@ -32,7 +33,7 @@ def run_sample(folder: Path, **environment: str) -> RealRun:
     labels = (ROOT / "data" / "val_labels.jsonl").read_text(encoding="utf-8").splitlines()
     (folder / "labels.jsonl").write_text("".join(f"{line}\n" for line in labels if json.loads(line)["id"] in ids))
     paths = ["--train", folder / "train.jsonl", "--val", folder / "val.jsonl"]
-    paths += ["--weights", folder / "weights", "--output", folder / "results.json"]
+    paths += ["--weights", folder / "weights", "--output", folder / "results.json", "--base-model", SMOLLM.name]
     done = subprocess.run(
         [sys.executable, "run.py", *map(str, paths)],
         cwd=ROOT,

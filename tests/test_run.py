@@ -280,6 +280,7 @@ def test_a_named_base_that_fails_while_loading_is_one_sentence_and_status_1(
 def test_auto_without_a_base_that_can_be_had_ends_at_retrieval_alone_with_the_reason(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("finetune.language_model.cpu_runs_large", lambda: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     for name, value in {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "PIP_CONSTRAINT": ""}.items():
         monkeypatch.setenv(name, value)

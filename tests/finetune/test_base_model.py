@@ -122,6 +122,21 @@ def test_the_processor_says_for_which_size_its_bf16_is_fast(
     assert (cpu_has_bf16(large=True), cpu_has_bf16(large=False)) == (large, small)
 
 
+@pytest.mark.parametrize(
+    ("amx", "threads", "free", "expected"),
+    [(True, 2, 8.0, True), (False, 2, 8.0, False), (True, 1, 8.0, False), (True, 2, 7.9, False)],
+)
+def test_a_cpu_runs_a_large_base_with_amx_two_cores_and_the_memory(
+    amx: bool, threads: int, free: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_model, "cpu_has_amx", lambda: amx)
+    monkeypatch.setattr(base_model, "free_gib", lambda: free)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert base_model.cpu_runs_large() == expected
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert not base_model.cpu_runs_large(), "both processes of a run on this machine would load it"
+
+
 def test_parameters_are_counted_from_the_headers_of_the_weight_files(folder: Path) -> None:
     assert parameter_count(folder) == base().model.num_parameters()
 

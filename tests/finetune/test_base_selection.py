@@ -24,6 +24,12 @@ def test_free_memory_decides_which_candidate_is_first(free_gib: float | None, ex
     assert [(candidate.source, candidate.precision) for candidate in candidates("auto", free_gib)] == expected
 
 
+def test_a_cpu_that_is_fast_enough_gets_the_larger_known_base_first() -> None:
+    found = candidates("auto", None, fast_cpu=True)
+    assert [(candidate.source, candidate.precision) for candidate in found] == REST[1:]
+    assert candidates("auto", 40.0, fast_cpu=True) == candidates("auto", 40.0)
+
+
 def test_hub_bases_are_pinned_to_a_commit() -> None:
     of_hubs = [candidate for candidate in candidates("auto", 80.0) if candidate.source not in known_names("base")]
     assert len(of_hubs) == 3

@@ -46,6 +46,7 @@ def machine(patch: pytest.MonkeyPatch, outcomes: dict[str, Exception], *, gib: f
 
     patch.setattr(language_model, "load_candidate", loaded)
     patch.setattr(language_model, "free_gpu_gib", lambda: gib)
+    patch.setattr(language_model, "cpu_runs_large", lambda: False)
     patch.setattr(language_model, "deterministic_kernels", lambda: None)  # it stays for all later tests, and takes 2 s
     return tried
 
@@ -68,6 +69,20 @@ def tuning(patch: pytest.MonkeyPatch, *outcomes: Exception | FineTuned) -> list[
 def fitted(choice: str = "auto", *, budget: float = 1e9) -> LanguageModel:
     settings = Settings(HERE, HERE, HERE, HERE, base_model=choice, encoder="auto", seed=0, time_budget_s=budget)
     return fit_language_model(settings, classifier_for(), HashEncoder())
+
+
+@pytest.mark.parametrize(
+    ("fast", "budget", "expected"),
+    [(True, 600.0, "qwen2.5-coder-1.5b in bf16"), (True, 599.0, "smollm2-135m"), (False, 1e9, "smollm2-135m")],
+)
+def test_auto_on_a_cpu_depends_on_its_speed_and_the_time_budget(
+    fast: bool, budget: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = machine(monkeypatch, {}, gib=None)
+    monkeypatch.setattr(language_model, "cpu_runs_large", lambda: fast)
+    tuning(monkeypatch, undisturbed())
+    fitted(budget=budget)
+    assert tried == [expected]
 
 
 def test_processes_with_different_encoders_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from functools import cache
-from math import isfinite
+from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from transformers import DynamicCache, LlamaForCausalLM
 
+from finetune import memory
 from finetune.fit import FineTuned
 from finetune.lora import FINAL
 from finetune.memory import CPU_PLANS, GPU_PLANS, MemoryPlan, OutOfMemory, is_out_of_memory, memory_guard, memory_plans
@@ -27,6 +29,14 @@ from tests.finetune.helpers import (
 )
 
 Patch = pytest.MonkeyPatch
+
+
+@pytest.mark.parametrize(("limit", "free"), [("max", inf), (str(6 * 2**30), 4.5)])
+def test_the_limit_of_a_container_counts_and_its_page_cache_is_free(limit: str, free: float, tmp_path: Path) -> None:
+    for name, text in (("max", limit), ("current", str(2 * 2**30)), ("stat", f"anon 7\ninactive_file {2**29}")):
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    assert memory._below_limit_gib(tmp_path) == free
+    assert memory._below_limit_gib(tmp_path / "nothing") == inf
 
 
 def test_the_errors_of_the_allocators_are_told_from_others() -> None:

@@ -279,6 +279,14 @@ print([inspect.main({options!r}), *(name for name in sys.modules if name.startsw
     assert done.stdout.splitlines()[-1] == "[0]"
 
 
+def test_the_help_and_bad_input_need_no_slow_library() -> None:
+    slow = "print([name for name in ('torch', 'sklearn', 'sentence_transformers') if name in sys.modules])"
+    for arguments in (["--help"], ["--weights", "no/run", "--ticket", "seat?"]):
+        code = f"import sys\nfrom retrieval import inspect\ntry: inspect.main({arguments})\nfinally: {slow}"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_a_run_with_lm_scores_is_shown_without_them_and_a_note_says_so(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -227,8 +227,9 @@ def test_a_grade_takes_the_place_of_the_similarity_and_the_command_says_how_many
 def real_server() -> Iterator[tuple[str, str]]:
     """`transformers serve` with the small base: its address, and the name by which it knows the model."""
     from finetune.base_model import load_base
+    from retrieval.known_models import SMOLLM
 
-    model = load_base("auto").path
+    model = load_base(SMOLLM.name).path
     with transformers_serve(model) as url:
         yield url, model
 
