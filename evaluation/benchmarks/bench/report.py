@@ -109,7 +109,8 @@ def processors() -> int:
 def machine() -> str:
     """Where it is measured and with what."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl", "setfit"))
-    return f"{processors()} cores ({platform.machine()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
+    cores = "1 core" if processors() == 1 else f"{processors()} cores"
+    return f"{cores} ({platform.machine()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
 
 
 def write_docs(measured: Sequence[Measured], folder: Path) -> None:
