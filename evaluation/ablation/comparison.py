@@ -113,5 +113,6 @@ def _panel(axes: Any, figures: Sequence[Figure], title: str, *, scale: float) ->
         colour = BETTER if found.low > 0 else WORSE if found.high < 0 else UNCLEAR
         axes.plot([scale * found.low, scale * found.high], [line, line], color=colour, linewidth=2)
         axes.plot(scale * found.difference, line, "o", color=colour, markersize=5)
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
