@@ -22,13 +22,17 @@ Ids = Sequence[int]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A batch of b prompts with its padding; each has one of g beginnings. Without any (g = 0) they are just padded."""
+    """A batch of b prompts with its padding; each has one of g beginnings. Without owners (g = 0) they are just padded."""
 
     ids: list[list[int]]  # (b, width)
     mask: list[list[int]]  # (b, width), 0 where padding stands
-    beginnings: int = 0  # g
     shared_width: int = 0  # of the columns that hold the beginnings
     owners: tuple[int, ...] = ()  # (b,) the beginning of each prompt; the first prompt that has it stands for it
+
+    @property
+    def beginnings(self) -> int:
+        """How many beginnings there are."""
+        return len(set(self.owners))
 
     @property
     def width(self) -> int:
@@ -75,7 +79,7 @@ def lay_out(prompts: Sequence[Ids], *, padding: int, share: bool) -> Layout:
         [[*left, *right] for left, right in zip(*parts, strict=True)]
         for parts in zip(_padded(first, shared_width, padding), _padded(rest, rest_width, padding), strict=True)
     )
-    return Layout(ids, mask, len(groups), shared_width, tuple(owner_of[i] for i in range(len(prompts))))
+    return Layout(ids, mask, shared_width, tuple(owner_of[i] for i in range(len(prompts))))
 
 
 def _common(prompts: Sequence[Ids]) -> int:

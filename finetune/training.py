@@ -163,6 +163,7 @@ class _Optimiser:
         self._schedule = torch.optim.lr_scheduler.LambdaLR(self._adamw, lambda step: _warm_cosine(step, steps))
 
     def step(self) -> None:
+        """One step of the copy in fp32 along the gradients of the adapter, which then gets the copy's weights."""
         torch._foreach_copy_(self._proven, self._weights)
         for weight, used in zip(self._weights, self._used, strict=True):
             weight.grad = None if used.grad is None else used.grad.float()
@@ -173,6 +174,7 @@ class _Optimiser:
         self._use(self._weights)
 
     def finite(self) -> bool:
+        """Whether every weight is a number."""
         return all(bool(torch.isfinite(weight).all()) for weight in self._weights)
 
     def restore(self) -> None:
@@ -197,6 +199,7 @@ class _Gradients:
 
     @property
     def plan(self) -> MemoryPlan:
+        """The one in use."""
         return self._plans[0]
 
     def of(self, batch: Sequence[Example]) -> float:

@@ -101,12 +101,11 @@ def decisions(setup: Setup, evidence: Evidence) -> Measured:
 
 
 def of_fold(setup: Setup, evidence: Evidence, fold: int) -> Evidence:
-    """What was measured on one fold."""
+    """The replies of one fold, and what they gain."""
     rows = setup.classifier.train_set.rows
     ids = {rows[i].id for i in fold_rows(setup.classifier)[fold]}
     return replace(
         evidence,
-        retrievals=tuple(found for found in evidence.retrievals if found.ticket.id in ids),
         replies={row_id: reply for row_id, reply in evidence.replies.items() if row_id in ids},
         gains={row_id: gain for row_id, gain in evidence.gains.items() if row_id in ids},
     )

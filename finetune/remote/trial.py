@@ -1,8 +1,8 @@
 """Tries a remote model on train rows before it may see a new ticket: each row is hidden from itself, as for all evidence.
 
 The model has learned from no row, so nothing has to be trained without one; the classifier that it is compared with has not
-seen the row either. Replies are tried on one half of the rows first: where those will not do,
-or clearly do, the other is not paid for.
+seen the row either. Replies are tried on one half of the rows first: where those will not do, or clearly do, the other is not
+paid for.
 """
 
 from collections.abc import Sequence
