@@ -112,7 +112,7 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
     files = _find(candidate, deadline)
     count = parameter_count(files.path)
     on_cpu = not torch.cuda.is_available()
-    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16(large=count >= LARGE_PARAMETERS) else "fp32")
+    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16() else "fp32")
     check_memory(files.name, count, precision)
     return _read(files, precision)
 
@@ -161,24 +161,15 @@ def check_memory(name: str, parameters: int, precision: Precision) -> None:
         )
 
 
-def cpu_has_bf16(*, large: bool) -> bool:
-    """Whether the processor multiplies bf16 itself, so fast that a large or a small base gains by it; elsewhere fp32 is faster.
-
-    AMX multiplies bf16 five to seven times as fast as fp32, AVX-512 twice, which a small base does not notice (EXPERIMENTS.md,
-    section 10).
-    """
-    return cpu_has_amx() or (large and "avx512_bf16" in _cpu_flags())
-
-
-def cpu_has_amx() -> bool:
-    """Whether the processor has a unit for matrices of bf16."""
-    return "amx_bf16" in _cpu_flags()
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself, by AMX or AVX-512; else fp32 is faster (EXPERIMENTS.md, section 10)."""
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(_cpu_flags())
 
 
 def cpu_runs_large() -> bool:
-    """Whether the processor fine-tunes a base of 1.5 billion parameters in minutes: two cores with AMX, and the memory."""
+    """Whether the processor fine-tunes a base of 1.5 billion parameters in minutes: two cores with bf16, and the memory."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of the run, on this machine
-    return cpu_has_amx() and torch.get_num_threads() > 1 and free_gib() >= LARGE_ON_CPU_GIB * processes
+    return cpu_has_bf16() and torch.get_num_threads() > 1 and free_gib() >= LARGE_ON_CPU_GIB * processes
 
 
 def _cpu_flags() -> list[str]:

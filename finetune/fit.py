@@ -16,7 +16,7 @@ from statistics import fmean
 import numpy as np
 from peft import PeftModel
 
-from finetune.base_model import BaseModel, cpu_has_amx
+from finetune.base_model import BaseModel, cpu_has_bf16
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.evidence import (
     NO_EVIDENCE,
@@ -290,8 +290,8 @@ def _judged(
 def not_worth_testing(setup: Setup) -> str:
     """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
     on_cpu = setup.base.large and setup.base.model.device.type == "cpu"
-    if on_cpu and setup.processes.any(not cpu_has_amx()):
-        return "a large base on a CPU without AMX would need two more adapters and a reply to every row"
+    if on_cpu and setup.processes.any(not cpu_has_bf16()):
+        return "a large base on a CPU without bf16 would need two more adapters and a reply to every row"
     rows = np.arange(len(setup.classifier.train_set.rows))
     judged = len(rows_with_siblings(setup.classifier.train_set, rows))
     return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"

@@ -84,16 +84,11 @@ def test_a_base_that_cannot_fit_is_refused_before_it_is_read(folder: Path, monke
     assert reads == []
 
 
-@pytest.mark.parametrize(
-    ("parameters", "flags", "expected"),
-    [(999_999_999, "amx_bf16", "bf16"), (1_000_000_000, "avx512_bf16", "bf16"), (999_999_999, "avx512_bf16", "fp32")],
-)
-def test_on_a_cpu_a_base_is_in_bf16_where_that_is_faster_for_its_size(
-    parameters: int, flags: str, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_on_a_cpu_a_base_is_in_bf16_where_the_processor_multiplies_it(
+    has_bf16: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "parameter_count", lambda folder: parameters)
-    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda *, large: flags == "amx_bf16" or large)
-    monkeypatch.setattr(base_model, "free_gib", lambda: 9.0)
+    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: has_bf16)
     found = load_candidate(candidate(folder, None))
     assert found.precision == expected
     assert found.model.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
@@ -111,25 +106,22 @@ def test_the_head_gets_rows_side_by_side_where_logits_of_a_part_of_the_tokens_ar
 
 
 @pytest.mark.parametrize(
-    ("flags", "large", "small"),
-    [("avx512f fma", False, False), ("avx512f avx512_bf16", True, False), ("avx512_bf16 amx_bf16", True, True)],
+    ("flags", "expected"), [("avx512f fma", False), ("avx512f avx512_bf16", True), ("avx512f amx_bf16", True)]
 )
-def test_the_processor_says_for_which_size_its_bf16_is_fast(
-    flags: str, large: bool, small: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_processor_says_whether_it_multiplies_bf16(flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "is_file", lambda path: True)
     monkeypatch.setattr(Path, "read_text", lambda path, **options: f"flags\t: fpu {flags} sse\nflags\t: fpu\n")
-    assert (cpu_has_bf16(large=True), cpu_has_bf16(large=False)) == (large, small)
+    assert cpu_has_bf16() == expected
 
 
 @pytest.mark.parametrize(
-    ("amx", "threads", "free", "expected"),
+    ("has_bf16", "threads", "free", "expected"),
     [(True, 2, 8.0, True), (False, 2, 8.0, False), (True, 1, 8.0, False), (True, 2, 7.9, False)],
 )
-def test_a_cpu_runs_a_large_base_with_amx_two_cores_and_the_memory(
-    amx: bool, threads: int, free: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_cpu_runs_a_large_base_with_bf16_two_cores_and_the_memory(
+    has_bf16: bool, threads: int, free: float, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "cpu_has_amx", lambda: amx)
+    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: has_bf16)
     monkeypatch.setattr(base_model, "free_gib", lambda: free)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert base_model.cpu_runs_large() == expected

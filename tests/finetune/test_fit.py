@@ -258,16 +258,16 @@ def test_the_bare_base_scores_intents_even_where_no_adapter_was_kept(monkeypatch
     assert (tuned.model, tuned.lm_weight) == (None, 0.3)
 
 
-def test_a_large_base_on_a_cpu_without_amx_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("finetune.fit.cpu_has_amx", lambda: False)
+def test_a_large_base_on_a_cpu_without_bf16_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.cpu_has_bf16", lambda: False)
     monkeypatch.setattr("finetune.fit.gather_evidence", lambda *_, **__: pytest.fail("folds were trained"))
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
-    assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU without AMX")
+    assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU without bf16")
     assert (tuned.generates, tuned.losses) == (False, None)
 
 
-def test_with_amx_the_replies_of_a_large_base_are_tested(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("finetune.fit.cpu_has_amx", lambda: True)
+def test_with_bf16_the_replies_of_a_large_base_are_tested(monkeypatch: Patch) -> None:
+    monkeypatch.setattr("finetune.fit.cpu_has_bf16", lambda: True)
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
     assert not gate_of(tuned, "replies").reason.startswith("untested: a large base")
     assert tuned.losses is not None
