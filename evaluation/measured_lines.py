@@ -31,16 +31,18 @@ def line_problems(options: argparse.Namespace, *, key: str) -> list[str]:
     return ["--report: found no earlier lines, expected --jsonl with a file that holds some"]
 
 
-def with_earlier_lines(measured: Iterable[Measured], path: Path | None) -> list[Measured]:
-    """Measures, prints every line to stdout and adds it to the file; returns the file's earlier lines and the new ones.
+def with_earlier_lines(measured: Iterable[Measured], path: Path | None, *, printed: bool = True) -> list[Measured]:
+    """Measures, adds every line to the file, prints it to stdout; returns the file's earlier lines and the new ones.
 
     Raises:
         InputProblems: the file holds something else.
     """
     lines = earlier_lines(path) if path else []
     for found in measured:
-        print(line := json.dumps(found), flush=True)
+        line = json.dumps(found)
         lines.append(found)
+        if printed:
+            print(line, flush=True)
         if path:
             with path.open("a", encoding="utf-8") as file:
                 print(line, file=file)

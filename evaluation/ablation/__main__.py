@@ -3,6 +3,7 @@
     python -m evaluation.ablation --train T --val V --labels L --out DIR        one train set
     python -m evaluation.ablation --folds FILE [FILE ...] --splits 5            repeated splits of labelled files
     ... --base-model none                                                       retrieval only, in seconds
+    ... --jsonl FILE --first-split 1 --splits 1                                 one of several splits, reported with the others
 
 Switches off one part at a time (`systems`), predicts the same test rows, and prints each system's intent accuracy and reply
 quality with the paired difference to its reference and a 95 % bootstrap interval over the rows of all splits. Parts that help
@@ -11,16 +12,17 @@ only together do not show: each system lacks one.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from evaluation.ablation.comparison import compare, draw_differences, table_line
+from evaluation.ablation.comparison import compare, draw_differences, measure, table_line
 from evaluation.ablation.outputs import run_systems
 from evaluation.ablation.systems import GENERATION, RETRIEVAL
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.embeddings import CachingEncoder
 from evaluation.generation import BASE_HELP, FAILURES
+from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
 from evaluation.score.grading import GRADING_ENCODER
 from evaluation.splits import add_split_options, drawn_splits, given_split
 from finetune.base_model import load_base
@@ -45,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--base-model", default="auto", metavar="BASE", help=f"{BASE_HELP}; none for retrieval only")
     add("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
     add("--seed", type=int, default=0, help="of gates, adapters and intervals (default: 0)")
+    add_lines_options(parser)
     add("--out", type=Path, metavar="DIR", help="folder for ablation.json and ablation.png; made if missing")
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options), failures=FAILURES)
@@ -54,22 +57,8 @@ def run(options: argparse.Namespace) -> int:
     """Reads, predicts with every system, compares, prints and saves."""
     if problems := option_problems(options):
         raise InputProblems(problems)
-    configure()
-    encoder = CachingEncoder(load_encoder(options.encoder))
-    files = (options.train, options.val, options.labels)
-    splits = drawn_splits(options, encoder) if options.folds else [given_split(*files, encoder, columns=options.columns)]
-    base = None if options.base_model == "none" else load_base(options.base_model)
-    if base:
-        deterministic_kernels()
-    systems = (*RETRIEVAL, *GENERATION) if base else RETRIEVAL
-    outputs = []
-    for split in splits:
-        say(f"{split.name}: {len(split.train_set.rows)} train rows, {len(split.tickets)} test rows, {len(systems)} systems")
-        found, gate = run_systems(split, systems, base, encoder, seed=options.seed + split.seed)
-        if gate:
-            say(f"{split.name}: the reply gate says {gate.decision} ({gate.reason})")
-        outputs.append((split, found))
-    comparisons = compare(outputs, CachingEncoder(load_encoder(GRADING_ENCODER)), seed=options.seed)
+    measured = with_earlier_lines(() if options.report else measure_all(options), options.jsonl, printed=False)
+    comparisons = compare(measured, seed=options.seed)
     print_table([table_line(found) for found in comparisons])
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -78,10 +67,31 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def measure_all(options: argparse.Namespace) -> Iterator[Measured]:
+    """All systems on every split."""
+    configure()
+    encoder, grading = (CachingEncoder(load_encoder(name)) for name in (options.encoder, GRADING_ENCODER))
+    files = (options.train, options.val, options.labels)
+    splits = drawn_splits(options, encoder) if options.folds else [given_split(*files, encoder, columns=options.columns)]
+    base = None if options.base_model == "none" else load_base(options.base_model)
+    if base:
+        deterministic_kernels()
+    systems = (*RETRIEVAL, *GENERATION) if base else RETRIEVAL
+    for split in splits:
+        say(f"{split.name}: {len(split.train_set.rows)} train rows, {len(split.tickets)} test rows, {len(systems)} systems")
+        outputs, gate = run_systems(split, systems, base, encoder, seed=options.seed + split.seed)
+        if gate:
+            say(f"{split.name}: the reply gate says {gate.decision} ({gate.reason})")
+        yield measure(split, outputs, gate, grading)
+
+
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options among themselves."""
     given = [name for name in ("train", "val", "labels") if getattr(options, name)]
-    problems = [*base_problems(options.base_model, options.out or Path()), *encoder_problems(options.encoder)]
+    problems = line_problems(options, key="systems")
+    if options.report:
+        return problems
+    problems += [*base_problems(options.base_model, options.out or Path()), *encoder_problems(options.encoder)]
     if given and len(given) < 3:
         problems.append(f"found only --{', --'.join(given)}, expected --train, --val and --labels together")
     if bool(given) == bool(options.folds):

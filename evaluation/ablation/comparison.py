@@ -1,6 +1,6 @@
 """Systems compared row by row: means, paired differences, bootstrap intervals, as a table and as a plot."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,14 @@ import numpy as np
 
 from evaluation.ablation.outputs import Output
 from evaluation.ablation.systems import FULL
+from evaluation.measured_lines import Measured
 from evaluation.report.charts import new_figure
 from evaluation.score.grading import RowScore, score_rows
 from evaluation.score.results import ResultRow
 from evaluation.splits import Split
 from retrieval.bootstrap import bootstrap_interval
 from retrieval.encoder import Encoder
+from retrieval.gate import Gate
 
 BETTER, WORSE, UNCLEAR = "#1a7f4b", "#b3261e", "#6b7280"
 
@@ -42,24 +44,18 @@ class Comparison:
     sources: dict[str, int]  # how many replies were copied, generated, replaced
 
 
-def compare(outputs: Sequence[tuple[Split, Sequence[Output]]], grading: Encoder, *, seed: int) -> list[Comparison]:
-    """Scores every system on every split and compares it with its reference, row by row."""
-    rows: dict[str, list[RowScore]] = defaultdict(list)
-    sources: dict[str, Counter[str]] = defaultdict(Counter)
-    references: dict[str, str] = {}
-    for split, systems in outputs:
-        for output in systems:
-            name = output.system.name
-            references[name] = output.system.reference
-            rows[name] += scored(split, output, grading)
-            sources[name].update(reply.source for reply in output.replies)
-    correct = {name: [float(row.intent_correct) for row in own] for name, own in rows.items()}
-    quality = {name: [row.quality for row in own] for name, own in rows.items()}
-    found = []
-    for name, reference in references.items():
-        intents, of_replies = (figure(values[name], values[reference], seed=seed) for values in (correct, quality))
-        found.append(Comparison(name, reference, len(rows[name]), intents, of_replies, dict(sorted(sources[name].items()))))
-    return found
+def measure(split: Split, outputs: Sequence[Output], gate: Gate | None, grading: Encoder) -> Measured:
+    """Every system's scores on a split, row by row, as they go into a line of JSON."""
+    systems = {}
+    for output in outputs:
+        rows = scored(split, output, grading)
+        systems[output.system.name] = {
+            "reference": output.system.reference,
+            "correct": [float(row.intent_correct) for row in rows],
+            "quality": [row.quality for row in rows],
+            "sources": dict(Counter(reply.source for reply in output.replies)),
+        }
+    return {"split": split.name, "reply_gate": gate.decision if gate else None, "systems": systems}
 
 
 def scored(split: Split, output: Output, grading: Encoder) -> list[RowScore]:
@@ -67,6 +63,23 @@ def scored(split: Split, output: Output, grading: Encoder) -> list[RowScore]:
     found = zip(split.labels, output.intents, output.replies, strict=True)
     predictions = {label.id: ResultRow(intent, reply.text) for label, intent, reply in found}
     return score_rows(predictions, {label.id: label for label in split.labels}, grading)
+
+
+def compare(measured: Sequence[Measured], *, seed: int) -> list[Comparison]:
+    """Every system over all splits, and against its reference, row by row."""
+    found = []
+    for name in measured[0]["systems"] if measured else ():
+        own = [line["systems"][name] for line in measured]
+        reference = own[0]["reference"]
+        others = [line["systems"][reference] for line in measured]
+        intents, quality = (figure(_rows(own, key), _rows(others, key), seed=seed) for key in ("correct", "quality"))
+        sources = sum((Counter(one["sources"]) for one in own), Counter[str]())
+        found.append(Comparison(name, reference, len(_rows(own, "correct")), intents, quality, dict(sorted(sources.items()))))
+    return found
+
+
+def _rows(systems: Sequence[dict[str, Any]], key: str) -> list[float]:
+    return [value for one in systems for value in one[key]]
 
 
 def figure(values: Sequence[float], reference: Sequence[float], *, seed: int) -> Figure:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.ablation.__main__ import CachingEncoder, main
-from evaluation.ablation.comparison import compare, figure, table_line
+from evaluation.ablation.comparison import compare, figure, measure, table_line
 from evaluation.ablation.outputs import (
     Output,
     adapter,
@@ -196,11 +196,12 @@ def test_differences_are_paired_with_the_reference_and_have_its_sign() -> None:
     good = tuple(Reply(label.ideal_reply, "copied") for label in split.labels)
     bad = tuple(Reply("Nothing of this.", "copied") for _ in split.labels)
     outputs = [Output(full, ("billing.seat", "api.token"), good), Output(worse, ("billing.seat", "billing.seat"), bad)]
-    first, second = compare([(split, outputs)], HashEncoder(), seed=0)
+    line = measure(split, outputs, None, HashEncoder())
+    first, second = compare([line, line], seed=0)
     assert (first.intents.mean, first.intents.difference, first.quality.difference) == (1.0, 0.0, 0.0)
     assert (second.intents.mean, second.intents.difference) == (0.5, -0.5)
     assert second.quality.high < 0
-    assert second.sources == {"copied": 2}
+    assert (second.sources, second.rows) == ({"copied": 4}, 4), "over both splits"
     assert table_line(first)["minus reference"] == ""
     assert table_line(second)["minus reference"].startswith("[bold]-"), "its interval leaves out zero"
 
@@ -220,8 +221,12 @@ def test_retrieval_alone_is_compared_printed_and_saved(
     use_hash_encoder(monkeypatch, "evaluation.ablation.__main__")
     rows = [GOOD | {"id": f"{i}", "ticket": f"{text.text} {i}", "intent": text.intent} for i, text in enumerate(2 * ROWS)]
     options = ["--folds", str(write(tmp_path / "rows.jsonl", *rows)), "--splits", "1", "--base-model", "none"]
-    assert main([*options, "--out", str(tmp_path / "out")]) == 0
-    assert "retrieval alone: replies copied" in capsys.readouterr().out
+    options += ["--jsonl", str(lines := tmp_path / "lines.jsonl"), "--out", str(tmp_path / "out")]
+    assert main(options) == 0
+    assert "retrieval alone: replies copied" in (table := capsys.readouterr().out)
+    assert [json.loads(line)["split"] for line in lines.read_text().splitlines()] == ["split 0"]
+    assert main(["--report", *options[-4:]]) == 0
+    assert capsys.readouterr().out == table, "nothing was measured again"
     found = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert [line["name"] for line in found] == [system.name for system in RETRIEVAL]
     assert {source for line in found for source in line["sources"]} == {"copied"}
