@@ -33,6 +33,7 @@ from finetune.base_selection import BaseCandidate, Precision, candidates
 from finetune.memory import free_gib, free_gpu_gib
 from retrieval.checkpoint_files import CHECKPOINT
 from retrieval.console import say
+from retrieval.cpu import has_bf16
 from retrieval.downloads import check_disk
 from retrieval.errors import ModelUnavailable, Refused, load_or_explain
 from retrieval.files import folder_sha256, sha256, write_json
@@ -112,7 +113,7 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
     files = _find(candidate, deadline)
     count = parameter_count(files.path)
     on_cpu = not torch.cuda.is_available()
-    precision = candidate.precision or ("bf16" if on_cpu and cpu_has_bf16() else "fp32")
+    precision = candidate.precision or ("bf16" if on_cpu and has_bf16() else "fp32")
     check_memory(files.name, count, precision)
     return _read(files, precision)
 
@@ -161,20 +162,10 @@ def check_memory(name: str, parameters: int, precision: Precision) -> None:
         )
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself, by AMX or AVX-512; else fp32 is faster (EXPERIMENTS.md, section 10)."""
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(_cpu_flags())
-
-
 def cpu_runs_large() -> bool:
     """Whether the processor fine-tunes a base of 1.5 billion parameters in minutes: two cores with bf16, and the memory."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of the run, on this machine
-    return cpu_has_bf16() and torch.get_num_threads() > 1 and free_gib() >= LARGE_ON_CPU_GIB * processes
-
-
-def _cpu_flags() -> list[str]:
-    cpu_info = Path("/proc/cpuinfo")
-    return cpu_info.read_text(encoding="utf-8", errors="replace").split() if cpu_info.is_file() else []
+    return has_bf16() and torch.get_num_threads() > 1 and free_gib() >= LARGE_ON_CPU_GIB * processes
 
 
 def _conversion(name: str, source: str, digest: str) -> ModelFiles | None:

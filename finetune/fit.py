@@ -16,7 +16,7 @@ from statistics import fmean
 import numpy as np
 from peft import PeftModel
 
-from finetune.base_model import BaseModel, cpu_has_bf16
+from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.evidence import (
     NO_EVIDENCE,
@@ -43,6 +43,7 @@ from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
+from retrieval.cpu import has_bf16
 from retrieval.cross_validation import out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
@@ -290,7 +291,7 @@ def _judged(
 def not_worth_testing(setup: Setup) -> str:
     """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
     on_cpu = setup.base.large and setup.base.model.device.type == "cpu"
-    if on_cpu and setup.processes.any(not cpu_has_bf16()):
+    if on_cpu and setup.processes.any(not has_bf16()):
         return "a large base on a CPU without bf16 would need two more adapters and a reply to every row"
     rows = np.arange(len(setup.classifier.train_set.rows))
     judged = len(rows_with_siblings(setup.classifier.train_set, rows))

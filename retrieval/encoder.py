@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.console import bar
+from retrieval.cpu import prefers_onednn
 from retrieval.errors import ModelUnavailable, load_or_explain, says_out_of_memory
 from retrieval.files import lookup_problem
 from retrieval.known_models import HUB_ID, MINILM, MPNET, known_names
 from retrieval.runtime import no_garbage_collection
 
 if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Linear, Module
+
     from retrieval.model_files import ModelFiles
 
 Vectors = NDArray[np.float32]
@@ -60,6 +64,8 @@ class SentenceEncoder:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             load = partial(SentenceTransformer, str(files.path), device=device, local_files_only=True, trust_remote_code=False)
             self._model = load_or_explain(f"the encoder {files.name}", load)
+        if device == "cpu" and prefers_onednn():
+            _multiply_with_onednn(self._model)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """`n` texts -> (n, d) fp32 rows of length 1.
@@ -85,6 +91,23 @@ class SentenceEncoder:
                 f"a batch of {size} texts does not fit: close other programs, or name a smaller --encoder"
             ) from error
         return np.asarray(np.concatenate(found)[np.argsort(order)], dtype=np.float32)
+
+
+def _multiply_with_onednn(model: "Module") -> None:
+    """Takes oneDNN's product in all linear layers, for inference alone: half of the time, vectors move by 1e-6."""
+    import torch
+
+    for layer in model.modules():
+        if type(layer) is torch.nn.Linear and layer.weight.dtype is torch.float32:
+            layer.forward = partial(_onednn_linear, layer)  # type: ignore[method-assign]
+
+
+def _onednn_linear(layer: "Linear", inputs: "Tensor") -> "Tensor":
+    """The layer's output; torch has no public name for this product of plain tensors."""
+    import torch
+
+    outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, layer.weight, layer.bias, "none", [], "")
+    return outputs
 
 
 def load_encoder(choice: str = AUTO, *, deadline: float = inf) -> SentenceEncoder:

@@ -126,8 +126,8 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_model, "LARGE_PARAMETERS", 1000)
-    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: True)
-    monkeypatch.setattr(fit, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(base_model, "has_bf16", lambda: True)
+    monkeypatch.setattr(fit, "has_bf16", lambda: False)
     configs: list[TrainingConfig] = []
     plain = language_model.fine_tune
 

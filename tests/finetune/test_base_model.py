@@ -11,7 +11,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finetune import base_model
-from finetune.base_model import cpu_has_bf16, load_candidate, parameter_count
+from finetune.base_model import load_candidate, parameter_count
 from finetune.base_selection import SMALL, BaseCandidate
 from finetune.lora import attach
 from finetune.training import train
@@ -88,7 +88,7 @@ def test_a_base_that_cannot_fit_is_refused_before_it_is_read(folder: Path, monke
 def test_on_a_cpu_a_base_is_in_bf16_where_the_processor_multiplies_it(
     has_bf16: bool, expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(base_model, "has_bf16", lambda: has_bf16)
     found = load_candidate(candidate(folder, None))
     assert found.precision == expected
     assert found.model.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[expected]
@@ -106,22 +106,13 @@ def test_the_head_gets_rows_side_by_side_where_logits_of_a_part_of_the_tokens_ar
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"), [("avx512f fma", False), ("avx512f avx512_bf16", True), ("avx512f amx_bf16", True)]
-)
-def test_the_processor_says_whether_it_multiplies_bf16(flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "is_file", lambda path: True)
-    monkeypatch.setattr(Path, "read_text", lambda path, **options: f"flags\t: fpu {flags} sse\nflags\t: fpu\n")
-    assert cpu_has_bf16() == expected
-
-
-@pytest.mark.parametrize(
     ("has_bf16", "threads", "free", "expected"),
     [(True, 2, 8.0, True), (False, 2, 8.0, False), (True, 1, 8.0, False), (True, 2, 7.9, False)],
 )
 def test_a_cpu_runs_a_large_base_with_bf16_two_cores_and_the_memory(
     has_bf16: bool, threads: int, free: float, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_model, "cpu_has_bf16", lambda: has_bf16)
+    monkeypatch.setattr(base_model, "has_bf16", lambda: has_bf16)
     monkeypatch.setattr(base_model, "free_gib", lambda: free)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert base_model.cpu_runs_large() == expected

@@ -259,7 +259,7 @@ def test_the_bare_base_scores_intents_even_where_no_adapter_was_kept(monkeypatch
 
 
 def test_a_large_base_on_a_cpu_without_bf16_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("finetune.fit.cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("finetune.fit.has_bf16", lambda: False)
     monkeypatch.setattr("finetune.fit.gather_evidence", lambda *_, **__: pytest.fail("folds were trained"))
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
     assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU without bf16")
@@ -267,7 +267,7 @@ def test_a_large_base_on_a_cpu_without_bf16_trains_no_fold_adapters_and_copies(m
 
 
 def test_with_bf16_the_replies_of_a_large_base_are_tested(monkeypatch: Patch) -> None:
-    monkeypatch.setattr("finetune.fit.cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("finetune.fit.has_bf16", lambda: True)
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
     assert not gate_of(tuned, "replies").reason.startswith("untested: a large base")
     assert tuned.losses is not None

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval import encoder as encoder_module
 from retrieval.encoder import SentenceEncoder, encoder_problems, encoder_record, humanised, load_encoder, unit
 from retrieval.errors import ModelUnavailable, load_or_explain
 from retrieval.known_models import MINILM, MPNET
@@ -42,6 +43,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ModelFiles(name, Path(name), "package", None, "sha256:1")
 
     monkeypatch.setattr("retrieval.model_files.find_model", find)
+    monkeypatch.setattr("retrieval.encoder.prefers_onednn", lambda: False)
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", lambda path, **_: names.append(path))
     return names
 
@@ -108,3 +110,27 @@ def test_memory_that_runs_out_while_embedding_is_said_as_such_and_any_other_erro
     broken.error = "a shape is wrong"
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         encoder.encode(["x"])
+
+
+def test_onednn_multiplies_as_torch_does() -> None:
+    """Where torch was built with it."""
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(nn.Linear(5, 7), nn.LayerNorm(7), nn.Linear(7, 3, bias=False)).eval()
+    inputs = torch.linspace(-1, 1, 30).reshape(2, 3, 5)
+    with torch.inference_mode():
+        expected = model(inputs)
+        encoder_module._multiply_with_onednn(model)
+        assert torch.allclose(model(inputs), expected, atol=1e-6)
+    assert model.state_dict().keys() == {"0.weight", "0.bias", "1.weight", "1.bias", "2.weight"}, "the weights are the layers'"
+
+
+@pytest.mark.parametrize("preferred", [True, False])
+def test_the_encoder_takes_onednn_where_the_processor_prefers_it(preferred: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: list[object] = []
+    monkeypatch.setattr(encoder_module, "prefers_onednn", lambda: preferred)
+    monkeypatch.setattr(encoder_module, "_multiply_with_onednn", changed.append)
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", lambda path, **_: path)
+    SentenceEncoder(ModelFiles("x", Path("folder"), "folder", None, "sha256:1"))
+    assert changed == (["folder"] if preferred else [])

@@ -1,0 +1,46 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retrieval import cpu
+
+Describe = Callable[[str, str], None]
+
+
+@pytest.fixture
+def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
+    """Makes the processor one of this vendor with these flags."""
+
+    def described(vendor: str, flags: str) -> None:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        path.write_text(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse\n\nvendor_id\t: {vendor}\nflags\t\t: fpu\n")
+        monkeypatch.setattr(cpu, "CPU_INFO", path)
+        monkeypatch.setattr(cpu, "_words", cpu._words.__wrapped__)
+
+    return described
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("avx512f fma", False), ("avx512f avx512_bf16", True), ("avx512f amx_bf16", True)]
+)
+def test_the_processor_says_whether_it_multiplies_bf16(flags: str, expected: bool, describe: Describe) -> None:
+    describe("GenuineIntel", flags)
+    assert cpu.has_bf16() == expected
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "expected"),
+    [("AuthenticAMD", "avx2 avx512f", True), ("AuthenticAMD", "avx2", False), ("GenuineIntel", "avx512f amx_bf16", False)],
+)
+def test_onednn_multiplies_fp32_on_an_amd_processor_with_avx512(
+    vendor: str, flags: str, expected: bool, describe: Describe
+) -> None:
+    describe(vendor, flags)
+    assert cpu.prefers_onednn() == expected
+
+
+def test_where_no_file_describes_the_processor_nothing_is_assumed(describe: Describe, tmp_path: Path) -> None:
+    describe("AuthenticAMD", "avx512f avx512_bf16")
+    cpu.CPU_INFO.unlink()
+    assert (cpu.has_bf16(), cpu.prefers_onednn()) == (False, False)
