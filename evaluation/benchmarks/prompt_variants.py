@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.benchmarks.restatements import facts_kept, restate, restating_adapter, restating_replies
 from evaluation.command import new_parser, print_table, run_command, with_error
 from evaluation.generation import (
     FAILURES,
@@ -30,7 +31,7 @@ from evaluation.score.grading import rouge_l
 from evaluation.splits import Split
 from finetune.base_model import BaseModel
 from finetune.reply_quality import reply_qualities
-from finetune.training_data import config_for
+from finetune.training_data import TrainingConfig, config_for
 from retrieval.console import say
 from retrieval.encoder import Encoder
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
@@ -40,6 +41,7 @@ from retrieval.retrieve import Retrieval, retrieve
 
 COPY = "copy"
 SUPPORTED = "own reply never, supported sentences as the target"
+RESTATED = "own reply restated, 15 rows"
 VARIANTS: dict[str, dict[str, Any] | None] = {  # what differs from the base's own TrainingConfig; None: no adapter
     "no LoRA": None,
     "own reply always": {"own_reply_share": 1.0},
@@ -50,6 +52,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {  # what differs from the base's o
     "own reply never, 15 rows": {"own_reply_share": 0.0, "rows": 15},
     SUPPORTED: {"own_reply_share": 0.0},
     f"{SUPPORTED}, 15 rows": {"own_reply_share": 0.0, "rows": 15},
+    RESTATED: {"rows": 15},
     "4 exemplars, gradient through the prompt": {"exemplars": 4, "prompt_gradient": True},
     "4 exemplars": {"exemplars": 4},
     "2 exemplars": {"exemplars": 2},
@@ -67,11 +70,29 @@ def answer(
     """The replies of one variant to a split's test rows, and the completion losses of the ideal ones."""
     changes, supported = VARIANTS[variant], variant.startswith(SUPPORTED)
     config = replace(config_for(base), **({"rows": None} | (changes or {})))
+    if variant == RESTATED:
+        return _restated(split, classifier, found, config, base, seed=seed), []
     adapter = trained_adapter(classifier, base, config, seed=seed, label=variant, supported_targets=supported)
     with nullcontext(base.model) if changes is None else adapter as model:
         losses = unseen_losses(found, split.labels, model, base, exemplars=config.exemplars)
         rows, shown = classifier.train_set, config.exemplars
         return generated_replies(found, model, base, rows, label=variant, exemplars=shown), losses
+
+
+def _restated(
+    split: Split,
+    classifier: IntentClassifier,
+    found: Sequence[Retrieval],
+    config: TrainingConfig,
+    base: BaseModel,
+    *,
+    seed: int,
+) -> list[Reply]:
+    rows = split.train_set.rows
+    restated = restate(rows, base)
+    say(f"{split.name}: {len(restated)} stored replies restated, {facts_kept(restated):.0%} of their facts kept")
+    with restating_adapter(classifier, base, config, restated, seed=seed, label=RESTATED) as model:
+        return restating_replies(found, model, base, rows, restated, exemplars=config.exemplars)
 
 
 def measure(

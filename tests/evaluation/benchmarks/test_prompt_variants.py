@@ -6,7 +6,7 @@ import pytest
 
 from evaluation import generation
 from evaluation.benchmarks import prompt_variants
-from evaluation.benchmarks.prompt_variants import VARIANTS, answer, main, measure, table_line
+from evaluation.benchmarks.prompt_variants import RESTATED, VARIANTS, answer, main, measure, table_line
 from evaluation.generation import supported_examples
 from finetune.prompt import prompt_writer
 from finetune.training_data import TrainingConfig, config_for
@@ -29,15 +29,15 @@ def test_the_variants_train_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None
         return [Reply("x", "generated") for _ in found]
 
     monkeypatch.setattr(prompt_variants, "generated_replies", replies)
+    monkeypatch.setattr(prompt_variants, "_restated", lambda *_, **__: pytest.fail("has tests of its own"))
     tiny, split = base(), tiny_split()
     classifier = fit_classifier(split.train_set, with_names=True)
     found = retrieve(classifier, split.tickets, split.vectors)
-    for variant in VARIANTS:
+    for variant in (variants := [name for name in VARIANTS if name != RESTATED]):
         written, losses = answer(split, classifier, found, variant, tiny, seed=0)
         assert len(written) == len(losses) == len(found)
-    assert {variant: shown_to[variant] for variant in VARIANTS if variant[0] in "24"} == {
-        variant: int(variant[0]) for variant in VARIANTS if variant[0] in "24"
-    }
+    numbered = [variant for variant in variants if variant[0] in "24"]
+    assert {variant: shown_to[variant] for variant in numbered} == {variant: int(variant[0]) for variant in numbered}
     del trained[8:]  # the variants that follow change nothing about the row's own reply
     assert answering.pop("no LoRA") == "LlamaForCausalLM"
     assert set(answering.values()) == {"PeftModelForCausalLM"}
