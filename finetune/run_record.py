@@ -42,6 +42,7 @@ def record_of(
         **settings.record(),
         # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
         "deterministic": not (support.limits() or encoder.warnings or (remote and remote.varies)),
+        "processor": processor(),
         "threads": threads,
         "encoder": encoder_record(encoder.files),
         **(model.record() if model else {"base": {"name": "none"}, "losses": [], "processes": 1}),
@@ -52,6 +53,15 @@ def record_of(
         "warnings": list(warnings),
         "versions": versions(),
     }
+
+
+def processor() -> str:
+    """What computes: the GPU, or the processor."""
+    import torch
+
+    from retrieval.cpu import described
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else described()
 
 
 def training_record(model: "LanguageModel | None", classifier: "IntentClassifier", clock: Clock) -> Record:

@@ -1,14 +1,26 @@
-"""What the processor multiplies quickly, from /proc/cpuinfo; where there is none (not Linux), nothing special is assumed."""
+"""The processor: its name and what it multiplies quickly, from /proc/cpuinfo; without that file nothing special is assumed."""
 
+import platform
+import re
 from functools import cache
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
 
 
+BF16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flag -> what it is called
+
+
+def described() -> str:
+    """The processor's name, and what multiplies bf16 in it: runs on another one may differ in generated replies."""
+    name = re.search(r"^model name\s*:\s*(.+)", _text(), re.MULTILINE)
+    units = [unit for flag, unit in BF16_UNITS.items() if flag in _words()]
+    return (name[1] if name else platform.machine()) + (f" with {units[0]}" if units else "")
+
+
 def has_bf16() -> bool:
     """Whether the processor multiplies bf16 itself, by AMX or AVX-512; else fp32 is faster (EXPERIMENTS.md, section 10)."""
-    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(_words())
+    return not _words().isdisjoint(BF16_UNITS)
 
 
 def prefers_onednn() -> bool:
@@ -19,7 +31,11 @@ def prefers_onednn() -> bool:
     return {"AuthenticAMD", "avx512f"} <= _words()
 
 
-@cache
-def _words() -> frozenset[str]:
+def _words() -> set[str]:
     """All words there: the vendor and the flags are among them."""
-    return frozenset(CPU_INFO.read_text(encoding="utf-8", errors="replace").split() if CPU_INFO.is_file() else ())
+    return set(_text().split())
+
+
+@cache
+def _text() -> str:
+    return CPU_INFO.read_text(encoding="utf-8", errors="replace") if CPU_INFO.is_file() else ""

@@ -12,6 +12,7 @@ from peft import PeftModel
 import run
 from finetune.base_model import load_base
 from finetune.support_model import SupportModel
+from retrieval.cpu import described
 from retrieval.known_models import SMOLLM
 from retrieval.tickets import read_val
 from tests.real_run import RealRun, run_sample
@@ -31,6 +32,12 @@ def test_the_adapter_was_trained_and_its_losses_are_in_the_record(real: RealRun)
     assert real.result["training"]["steps"] == len(real.record["losses"]) > 0
     assert real.record["losses"][-1] < real.record["losses"][0]
     assert real.record["base"]["digest"].startswith("sha256:b179c952")
+
+
+def test_the_record_says_where_it_ran(real: RealRun) -> None:
+    expected = torch.cuda.get_device_name() if torch.cuda.is_available() else described()
+    assert real.record["processor"] == expected
+    assert real.record["threads"] >= 1
 
 
 def test_no_library_prints_anything_in_between(real: RealRun) -> None:

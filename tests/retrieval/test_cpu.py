@@ -1,3 +1,4 @@
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ def describe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Describe:
 
     def described(vendor: str, flags: str) -> None:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        path.write_text(f"vendor_id\t: {vendor}\nflags\t\t: fpu {flags} sse\n\nvendor_id\t: {vendor}\nflags\t\t: fpu\n")
+        cores = (f"vendor_id\t: {vendor}\nmodel name\t: {vendor} 9\nflags\t\t: fpu {own}\n" for own in (flags, ""))
+        path.write_text("\n".join(cores))
         monkeypatch.setattr(cpu, "CPU_INFO", path)
-        monkeypatch.setattr(cpu, "_words", cpu._words.__wrapped__)
+        monkeypatch.setattr(cpu, "_text", cpu._text.__wrapped__)
 
     return described
 
@@ -44,3 +46,13 @@ def test_where_no_file_describes_the_processor_nothing_is_assumed(describe: Desc
     describe("AuthenticAMD", "avx512f avx512_bf16")
     cpu.CPU_INFO.unlink()
     assert (cpu.has_bf16(), cpu.prefers_onednn()) == (False, False)
+    assert cpu.described() == platform.machine()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("avx2", "Some 9"), ("avx512_bf16", "Some 9 with AVX512-BF16"), ("avx512_bf16 amx_bf16", "Some 9 with AMX")],
+)
+def test_the_processor_is_described_by_its_name_and_what_multiplies_bf16(flags: str, expected: str, describe: Describe) -> None:
+    describe("Some", flags)
+    assert cpu.described() == expected

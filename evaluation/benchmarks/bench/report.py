@@ -1,7 +1,6 @@
 """What was measured, side by side: medians of costs with their ratio to this program's, means of scores; tables and a plot."""
 
 import os
-import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ from psutil import virtual_memory
 
 from evaluation.benchmarks.bench.contestants import CONTESTANTS, PACKAGES, PARTS, RUN
 from evaluation.measured_lines import Measured
+from retrieval.cpu import described
 from retrieval.files import write_text
 from retrieval.map import NoPlots
 
@@ -110,7 +110,7 @@ def machine() -> str:
     """Where it is measured and with what."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl", "setfit"))
     cores = "1 core" if processors() == 1 else f"{processors()} cores"
-    return f"{cores} ({platform.machine()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
+    return f"{cores} ({described()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
 
 
 def write_docs(measured: Sequence[Measured], folder: Path) -> None:
