@@ -17,9 +17,8 @@ import psutil
 import torch
 
 from finetune.distributed import SINGLE_PROCESS, Processes
+from retrieval.cpu import CGROUP
 from retrieval.errors import says_out_of_memory
-
-CGROUP = Path("/sys/fs/cgroup")  # where Linux shows a container its limits
 
 
 class OutOfMemory(Exception):

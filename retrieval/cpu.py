@@ -1,14 +1,25 @@
-"""The processor: its name and what it multiplies quickly, from /proc/cpuinfo; without that file nothing special is assumed."""
+"""The processor: its cores, its name, what it multiplies quickly; without Linux's files nothing special is assumed."""
 
+import math
+import os
 import platform
 import re
 from functools import cache
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
-
-
+CGROUP = Path("/sys/fs/cgroup")  # where Linux shows a container its limits
 BF16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flag -> what it is called
+
+
+def usable_cores(folder: Path = CGROUP) -> int:
+    """The cores that this process may use, or fewer: those that its container's quota pays for (cgroup v2, `--cpus`)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+    except OSError:
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, math.ceil(int(quota) / int(period))))
 
 
 def described() -> str:

@@ -14,6 +14,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from retrieval.cpu import usable_cores
+
 # A launcher (torchrun, accelerate) numbers its processes; the first prints and writes.
 PROCESS_INDEX = int(os.environ.get("RANK", "0")) if os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
@@ -60,8 +62,7 @@ def configure(*, verbose: bool = False) -> int:
     if not verbose:
         transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    threads = max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
     # This build multiplies matrices only from 128,000 queries on; from 20 on it takes a tenth of the time at 100,000 rows.

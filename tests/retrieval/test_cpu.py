@@ -1,3 +1,4 @@
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -56,3 +57,16 @@ def test_where_no_file_describes_the_processor_nothing_is_assumed(describe: Desc
 def test_the_processor_is_described_by_its_name_and_what_multiplies_bf16(flags: str, expected: str, describe: Describe) -> None:
     describe("Some", flags)
     assert cpu.described() == expected
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000", 8), ("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1), ("1600000 100000", 8)],
+)
+def test_the_cores_are_those_that_the_quota_of_a_container_pays_for(
+    quota: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert cpu.usable_cores(tmp_path) == expected
+    assert cpu.usable_cores(tmp_path / "nothing") == 8, "no container"

@@ -1,6 +1,5 @@
 """What was measured, side by side: medians of costs with their ratio to this program's, means of scores; tables and a plot."""
 
-import os
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,7 @@ from psutil import virtual_memory
 
 from evaluation.benchmarks.bench.contestants import CONTESTANTS, PACKAGES, PARTS, RUN
 from evaluation.measured_lines import Measured
-from retrieval.cpu import described
+from retrieval.cpu import described, usable_cores
 from retrieval.files import write_text
 from retrieval.map import NoPlots
 
@@ -101,15 +100,10 @@ def markdown(lines: Sequence[Line]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def processors() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def machine() -> str:
     """Where it is measured and with what."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl", "setfit"))
-    cores = "1 core" if processors() == 1 else f"{processors()} cores"
+    cores = "1 core" if usable_cores() == 1 else f"{usable_cores()} cores"
     return f"{cores} ({described()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
 
 
