@@ -38,7 +38,7 @@ from finetune.gates import (
 )
 from finetune.lora import attach, set_scale
 from finetune.memory import OutOfMemory, memory_guard, memory_plans, release
-from finetune.noisy_channel import bare_scorer, lm_weight
+from finetune.noisy_channel import Given, NoisyChannel, scoring_for
 from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
@@ -87,6 +87,7 @@ class FineTuned:
     max_new_tokens: int  # most tokens of a reply
     exemplars: int  # most of them in a prompt
     lm_weight: float  # of the LM intent scores; 0 if they are not used
+    lm_given: tuple[Given, ...]  # what the base is given for them
     scale: float = 0.0  # of the adapter
     generates: bool = False  # whether new tickets get generated replies
     run: TrainingRun | None = None  # of the final adapter; None where none was trained here
@@ -151,19 +152,28 @@ class Decision:
 
 def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
     """Scores the train rows with the bare base and decides; the rows that were scored then have fused probabilities."""
-    weight, base, train_set = lm_weight(setup.base), setup.base, setup.classifier.train_set
-    if not weight.value:
+    base, train_set = setup.base, setup.classifier.train_set
+    scoring = scoring_for(base, with_names=setup.classifier.with_names)
+    if not scoring.weight.value:
         used, gate = lm_scores_gate_untested("scores of a base of this size gained nothing on public sets")
         return setup, Decision(used, gate)
     label, processes = "LM intent scores of the train rows", setup.processes
-    scorer = bare_scorer(base.model, setup.writer, weight.value, deadline=deadline, label=label, processes=processes)
+    scorer = NoisyChannel(
+        base.model,
+        setup.writer,
+        scoring.weight.value,
+        scoring.given,
+        deadline=deadline,
+        label=label,
+        processes=processes,
+    )
     scores = own_row_scores(setup, scorer)
     problem = "memory ran out while scoring the train rows" if scorer.without_memory else ""
     problem = "the time budget ended the scoring of the train rows" if scorer.timed_out else problem
     if problem:
         used, gate = lm_scores_gate_untested(problem)
     else:
-        used, gate = lm_scores_gate(setup.log_p, scores, train_set.labels, weight, seed=setup.seed)
+        used, gate = lm_scores_gate(setup.log_p, scores, train_set.labels, scoring.weight, seed=setup.seed)
     found = Decision(used, gate, problem, scorer.timed_out, scorer.without_memory > 0)
     return replace(setup, answer_log_p=fuse(setup.log_p, scores, used)), found
 
@@ -238,6 +248,7 @@ def _without_adapter(setup: Setup, error: NoAdapter, scores: Decision, warnings:
         max_new_tokens=setup.max_new_tokens,
         exemplars=setup.config.exemplars,
         lm_weight=scores.value,
+        lm_given=scoring_for(setup.base, with_names=setup.classifier.with_names).given,
         gates=(scores.gate, reply_gate_untested(f"no adapter: {error}")),
         warnings=(*warnings, f"no adapter was kept: {error}"),
         timed_out=error.timed_out or scores.timed_out,
@@ -280,6 +291,7 @@ def _judged(
         losses=losses,
         scale=scale.value,
         lm_weight=scores.value,
+        lm_given=scoring_for(setup.base, with_names=setup.classifier.with_names).given,
         generates=reply_record.passed,
         gates=(scores.gate, scale.gate, reply_record),
         warnings=(*warnings, *evidence.problems),

@@ -16,7 +16,7 @@ from finetune.distributed import Processes, start_processes
 from finetune.fit import Deadlines, FineTuned, fine_tune
 from finetune.lora import save_adapter
 from finetune.memory import OutOfMemory, free_gpu_gib, release
-from finetune.noisy_channel import NEAR_ROWS, NoisyChannel, bare_scorer
+from finetune.noisy_channel import NEAR_ROWS, NoisyChannel
 from finetune.reply_writer import write_replies
 from finetune.training_data import config_for
 from retrieval.command_line import Settings
@@ -73,8 +73,9 @@ class LanguageModel:
         """The scorer of the intents of rows near a ticket, None where its gate keeps it out."""
         if self.base is None or self.tuned is None or not self.tuned.lm_weight:
             return None
-        model, writer, weight = self.tuned.model or self.base.model, self.tuned.writer, self.tuned.lm_weight
-        return bare_scorer(model, writer, weight, deadline=self.deadline, processes=self.processes)
+        tuned, model = self.tuned, self.tuned.model or self.base.model
+        weight, given = tuned.lm_weight, tuned.lm_given
+        return NoisyChannel(model, tuned.writer, weight, given, deadline=self.deadline, processes=self.processes)
 
     def write_replies(self, retrievals: Sequence[Retrieval]) -> list[Reply] | None:
         """Checked replies in the order of the tickets, None where the reply gate says copy."""
@@ -111,7 +112,7 @@ class LanguageModel:
             "losses": list(run.losses) if run else [],
             "memory_plan": asdict(run.plan) if run else None,
             "scale": self.tuned.scale,
-            "lm_scores": {"weight": self.tuned.lm_weight, "near_rows": NEAR_ROWS},
+            "lm_scores": {"weight": self.tuned.lm_weight, "given": self.tuned.lm_given, "near_rows": NEAR_ROWS},
             "replies": {
                 "generated": self.tuned.generates,
                 "max_new_tokens": self.tuned.max_new_tokens,

@@ -1,8 +1,10 @@
-"""LM intent scores by the noisy channel: how likely is this ticket, given the reply that it would get?
+"""LM intent scores by the noisy channel: how likely is this ticket, given its intent's name, or the reply that it would get?
 
-The bare base is shown a stored reply and asked for the customer's ticket; the score of the row is the log-likelihood of the
-ticket that came, and an intent has the score of its best row (Min et al. 2022, arXiv 2108.04106). The base has seen no row, so
-its scores need no folds. A row's prompt goes through the model once; the tickets follow in batches upon its keys and values.
+The bare base is asked for a customer's ticket about what an intent is named after, or for the ticket that a stored reply
+answers; the score is the log-likelihood of the ticket that came (Min et al. 2022, arXiv 2108.04106). An intent has the score of
+its best row, and the sum where the base is given both. Names that mean nothing (`retrieval.label_names`) are not given. The
+base has seen no row, so its scores need no folds. A prompt goes through the model once; the tickets follow in batches upon its
+keys and values.
 """
 
 import copy
@@ -11,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +25,7 @@ from finetune.memory import OutOfMemory, batches_by_length, memory_guard
 from finetune.prompt import NoPrompt, PromptWriter
 from retrieval.console import bar
 from retrieval.known_models import QWEN_CODER, SMOLLM
-from retrieval.prompt_text import ticket_request
+from retrieval.prompt_text import named_ticket_request, ticket_request
 from retrieval.retrieve import IntentQuestion
 from retrieval.tickets import LabelledTicket
 
@@ -33,32 +35,44 @@ BATCH_TOKENS = 256  # of tickets that go through the model together: the logits 
 BATCH_TOKENS_GPU = 4096
 
 NEAR_ROWS = 6  # rows near a ticket that are scored, on every device: the weights were measured with so many
-UNSURE = 0.7  # confidence of the classifier; the scores of surer tickets cost cross-entropy on the set with replies
-# By SHA-256 of the weights: the weights that were fixed on public sets (EXPERIMENTS.md). Other bases take that of their size.
-MEASURED_WEIGHTS = {f"sha256:{SMOLLM.sha256}": 0.0, f"sha256:{QWEN_CODER.sha256}": 0.3}
 
+Given = Literal["name", "reply"]  # what the base is given of a row
 Request = Callable[[LabelledTicket], str]  # a stored row -> what the base is asked
 
+REQUESTS: Mapping[Given, Request] = {"name": named_ticket_request, "reply": ticket_request}
+# The classifier's confidence from which on a ticket is not scored: given replies, the scores of surer ones cost cross-entropy.
+UNSURE: Mapping[Given, float] = {"name": 0.9, "reply": 0.7}
+# By SHA-256 of the weights, and whether the names mean something: what was fixed on public sets (EXPERIMENTS.md, section 6).
+MEASURED: Mapping[tuple[str, bool], tuple[tuple[Given, ...], float]] = {
+    (SMOLLM.sha256, True): (("name",), 0.4),
+    (SMOLLM.sha256, False): (("reply",), 0.0),
+    (QWEN_CODER.sha256, True): (("name", "reply"), 0.3),
+    (QWEN_CODER.sha256, False): (("reply",), 0.3),
+}
 
-def lm_weight(base: BaseModel) -> LmWeight:
-    """The weight of a base's scores, fixed on public sets; a base that nobody measured takes that of the one of its size."""
-    if base.digest in MEASURED_WEIGHTS:
-        return LmWeight(MEASURED_WEIGHTS[base.digest], "was measured with this base")
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """How tickets are scored."""
+
+    given: tuple[Given, ...]  # what the base is given; the scores are added up
+    weight: LmWeight  # of the sum; 0 if nothing is worth scoring
+
+
+def scoring_for(base: BaseModel, *, with_names: bool) -> Scoring:
+    """How a base's scores were worth most on public sets; a base that nobody measured is taken as the one of its size.
+
+    Args:
+        base: that scores.
+        with_names: whether the intents' names mean something.
+    """
+    digest = base.digest.removeprefix("sha256:")
+    if (digest, with_names) in MEASURED:
+        given, weight = MEASURED[digest, with_names]
+        return Scoring(given, LmWeight(weight, "was measured with this base"))
     like = QWEN_CODER if base.large else SMOLLM
-    return LmWeight(MEASURED_WEIGHTS[f"sha256:{like.sha256}"], f"is that of {like.name}, not measured with this base")
-
-
-def bare_scorer(
-    model: torch.nn.Module,
-    writer: PromptWriter,
-    weight: float,
-    *,
-    deadline: float,
-    label: str = "LM intent scores",
-    processes: Processes,
-) -> "NoisyChannel":
-    """The scorer of a run, for tickets of which the classifier is unsure."""
-    return NoisyChannel(model, writer, weight, NEAR_ROWS, UNSURE, deadline=deadline, label=label, processes=processes)
+    given, weight = MEASURED[like.sha256, with_names]
+    return Scoring(given, LmWeight(weight, f"is that of {like.name}, not measured with this base"))
 
 
 @dataclass(slots=True)
@@ -68,14 +82,22 @@ class NoisyChannel:
     model: torch.nn.Module  # the base; an adapter on it is switched off while scoring
     writer: PromptWriter  # of its prompts
     weight: float  # of the scores beside the classifier's log-probabilities
-    candidates: int = NEAR_ROWS  # rows near a ticket that are scored
-    below: float = UNSURE  # tickets to which the classifier gives a lower confidence are scored
+    given: tuple[Given, ...]  # what the base is given
     deadline: float = math.inf  # `time.monotonic()` after which nothing further is scored
     label: str = "LM intent scores"  # for the progress bar
     processes: Processes = SINGLE_PROCESS  # that share the stored replies
-    request: Request = ticket_request  # what the base is asked
     timed_out: bool = False  # whether the deadline left tickets out
     without_memory: int = 0  # tickets that did not fit into memory and were left out
+
+    @property
+    def candidates(self) -> int:
+        """How many rows near a ticket are scored."""
+        return NEAR_ROWS
+
+    @property
+    def below(self) -> float:
+        """Tickets to which the classifier gives a lower confidence are scored."""
+        return max(UNSURE[given] for given in self.given)
 
     def score(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
         """By ticket id the scores of its rows' intents, nats; a ticket that cannot be scored with all its rows is left out."""
@@ -86,19 +108,25 @@ class NoisyChannel:
             block = questions[start : start + BLOCK]
             if self._expired():
                 break
-            likelihoods = self.row_scores(block)
-            found |= {
-                question.ticket.id: _best_rows(question, likelihoods)
-                for question in block
-                if all(math.isfinite(likelihoods.get(pair_key(question, row), math.nan)) for row in question.rows)
-            }
+            found |= self._block_scores(block)
         return found
 
-    def row_scores(self, questions: Sequence[IntentQuestion]) -> dict[str, float]:
+    def _block_scores(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
+        found: dict[str, Mapping[str, float]] = {question.ticket.id: {} for question in questions}
+        for given in self.given:
+            asked = [one for one in questions if one.ticket.id in found and one.confidence < UNSURE[given]]
+            likelihoods = self.row_scores(asked, REQUESTS[given])
+            for question in asked:
+                before, new = found.pop(question.ticket.id), _best_rows(question, likelihoods)
+                if new:
+                    found[question.ticket.id] = {intent: before.get(intent, 0.0) + score for intent, score in new.items()}
+        return found
+
+    def row_scores(self, questions: Sequence[IntentQuestion], request_of: Request) -> dict[str, float]:
         """The log-likelihood of each ticket given each of its rows, by `pair_key`; missing where it could not be computed."""
         found, short = dict[str, float](), set[str]()
         with without_adapter(self.model):
-            for request, asked in bar(self.processes.share(self._by_request(questions)), self.label):
+            for request, asked in bar(self.processes.share(_by_request(questions, request_of)), self.label):
                 if time.monotonic() > self.deadline:
                     self.timed_out = True
                     break
@@ -123,14 +151,6 @@ class NoisyChannel:
         self.timed_out |= self.processes.any(time.monotonic() > self.deadline)
         return self.timed_out
 
-    def _by_request(self, questions: Sequence[IntentQuestion]) -> list[tuple[str, list[tuple[IntentQuestion, LabelledTicket]]]]:
-        """Every request that is needed, in the order of first need, and the tickets and rows that need it."""
-        found: dict[str, list[tuple[IntentQuestion, LabelledTicket]]] = defaultdict(list)
-        for question in questions:
-            for row in question.rows:
-                found[self.request(row)].append((question, row))
-        return list(found.items())
-
     def _scores(self, request: str, asked: Sequence[tuple[IntentQuestion, LabelledTicket]]) -> dict[str, float]:
         texts = list(dict.fromkeys(question.ticket.text for question, _ in asked))
         try:
@@ -142,15 +162,29 @@ class NoisyChannel:
         return {pair_key(question, row): of_text[question.ticket.text] for question, row in asked}
 
 
+def _by_request(
+    questions: Sequence[IntentQuestion], request_of: Request
+) -> list[tuple[str, list[tuple[IntentQuestion, LabelledTicket]]]]:
+    """Every request that is needed, in the order of first need, and the tickets and rows that need it."""
+    found: dict[str, list[tuple[IntentQuestion, LabelledTicket]]] = defaultdict(list)
+    for question in questions:
+        for row in question.rows:
+            found[request_of(row)].append((question, row))
+    return list(found.items())
+
+
 def pair_key(question: IntentQuestion, row: LabelledTicket) -> str:
     """The name of a ticket and a row that it is scored with."""
     return f"{question.ticket.id}\n{row.id}"
 
 
 def _best_rows(question: IntentQuestion, likelihoods: Mapping[str, float]) -> dict[str, float]:
+    """The score of each intent's best row; nothing if a row has none."""
     found: dict[str, float] = {}
     for row in question.rows:
-        score = likelihoods[pair_key(question, row)]
+        score = likelihoods.get(pair_key(question, row), math.nan)
+        if not math.isfinite(score):
+            return {}
         found[row.intent] = max(found.get(row.intent, -math.inf), score)
     return found
 

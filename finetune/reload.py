@@ -18,8 +18,10 @@ from retrieval.tickets import InputProblems
 if TYPE_CHECKING:
     from finetune.base_model import BaseModel
     from finetune.language_model import LanguageModel
+    from finetune.noisy_channel import Given
 
 PRECISIONS = ("fp32", "bf16", "nf4")
+GIVEN = {"name", "reply"}  # what LM intent scores may be given (`noisy_channel.Given`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Answering:
     generates: bool  # whether new tickets get generated replies
     max_new_tokens: int  # most tokens of a reply
     exemplars: int  # most of them in a prompt
+    lm_given: tuple["Given", ...]  # what the base is given for the LM intent scores
 
 
 def answering_of(run: SavedRun) -> Answering | None:
@@ -88,6 +91,7 @@ def load_language_model(
         exemplars=how.exemplars,
         scale=how.scale,
         lm_weight=run.lm_weight,
+        lm_given=how.lm_given,
         generates=how.generates,
     )
     return LanguageModel(base, tuned, (), False, processes, answered_by)
@@ -105,8 +109,9 @@ def _same_base(base: "BaseModel", run: SavedRun, how: Answering) -> "BaseModel":
 def _answering(run: SavedRun) -> Answering:
     base, replies = run.record["base"], run.record["replies"]
     source, precision = str(base["choice"]), base["precision"]
-    if precision not in PRECISIONS:
-        raise ValueError(precision)
+    given = tuple(run.record["lm_scores"]["given"])
+    if precision not in PRECISIONS or not given or not set(given) <= GIVEN:
+        raise ValueError(precision, given)
     on_hub = base["source"] in ("hub", "hub cache") and "@" in source
     source, revision = source.rsplit("@", 1) if on_hub else (source, None)
     return Answering(
@@ -117,6 +122,7 @@ def _answering(run: SavedRun) -> Answering:
         generates=bool(replies["generated"]),
         max_new_tokens=int(replies["max_new_tokens"]),
         exemplars=int(replies["exemplars"]),
+        lm_given=given,
     )
 
 

@@ -5,8 +5,8 @@
                last, next to the ticket; then the ticket
     assistant  "intent: NAME\\nreply:" is given, the model writes the rest
 
-No model is needed to build it, so `retrieval.inspect` shows the very words. A second request, of a single turn, asks for the
-ticket that a stored reply answers (`finetune.noisy_channel`).
+No model is needed to build it, so `retrieval.inspect` shows the very words. Other requests, of a single turn, ask for a ticket:
+about what an intent is named after, or that a stored reply answers (`finetune.noisy_channel`).
 """
 
 import re
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from retrieval.encoder import humanised
 from retrieval.tickets import LabelledTicket
 
 RULES = (
@@ -66,6 +67,11 @@ def intents_text(intents: Iterable[str], descriptions: Mapping[str, str]) -> str
 def _cut(description: str) -> str:
     line = " ".join(description.split())
     return line if len(line) <= DESCRIPTION_CHARACTERS else f"{line[: DESCRIPTION_CHARACTERS - 1]}…"
+
+
+def named_ticket_request(row: LabelledTicket) -> str:
+    """What a base is asked so that the likelihood of a ticket says whether it is about what the row's intent is named after."""
+    return f"Write a customer's ticket about this: {humanised(row.intent)}."
 
 
 def ticket_request(row: LabelledTicket) -> str:

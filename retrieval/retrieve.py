@@ -90,6 +90,7 @@ class IntentQuestion:
 
     ticket: Ticket
     rows: tuple[LabelledTicket, ...]
+    confidence: float  # the classifier's in the ticket's likeliest intent
 
 
 class LmScorer(Protocol):
@@ -197,11 +198,12 @@ def intent_questions(
     """
     train_set, found = classifier.train_set, []
     for ticket, rows, log_p in zip(tickets, near, log_probabilities, strict=True):
-        if np.exp(log_p.max()) >= below or not train_set.has_rows(int(ranked(log_p, 1)[0])):
+        confidence = float(np.exp(log_p.max()))
+        if confidence >= below or not train_set.has_rows(int(ranked(log_p, 1)[0])):
             continue
         chosen = candidate_rows(train_set, rows, exemplar_scores(rows, log_p, train_set.labels), count=candidates)
         if len(np.unique(train_set.labels[chosen])) > 1:
-            found.append(IntentQuestion(ticket, tuple(train_set.rows[i] for i in chosen)))
+            found.append(IntentQuestion(ticket, tuple(train_set.rows[i] for i in chosen), confidence))
     return tuple(found)
 
 

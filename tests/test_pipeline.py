@@ -18,6 +18,7 @@ from finetune.prompt import Prompt
 from finetune.training_data import TrainingConfig
 from retrieval import encoder, progress
 from tests.fakes import save_base, tokenizer
+from tests.finetune.helpers import score_every_ticket
 from tests.test_run import ROOT, arguments, check_result, write
 
 INTENTS = ("mail.signature", "mail.folder", "mail.filter", "mail.forward")
@@ -111,13 +112,13 @@ def test_lm_scores_with_a_weight_choose_the_intents_of_new_tickets(
     monkeypatch.setattr(noisy_channel, "log_likelihoods", knows)
     for module in (noisy_channel, language_model):
         monkeypatch.setattr(module, "NEAR_ROWS", ROWS)
-    monkeypatch.setattr(noisy_channel, "UNSURE", 2.0)
-    monkeypatch.setattr(noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1))
+    score_every_ticket(monkeypatch, "reply")
     assert run.main(arguments(folder, base_model=checkpoint)) == 0
     found = gate(folder, "LM intent scores")
     assert (found["passed"], found["interval"][0] > 0) == (True, True)
     assert found["decision"].startswith("weight ")
-    assert record(folder)["lm_scores"] == {"weight": float(found["decision"].split()[1]), "near_rows": ROWS}
+    weight = float(found["decision"].split()[1])
+    assert record(folder)["lm_scores"] == {"weight": weight, "given": ["reply"], "near_rows": ROWS}
     assert [row["predicted_intent"] for row in explanations(folder)] == list(INTENTS)
     assert all("lm_score" in score for row in explanations(folder) for score in row["intents"])
 
@@ -165,7 +166,7 @@ def test_every_bar_of_a_run_stands_in_the_plan_of_its_stage(
 ) -> None:
     shown: list[tuple[str, str]] = []
     begin, begin_bar = progress.Progress.begin, progress.Progress.begin_bar
-    monkeypatch.setattr(noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1))
+    monkeypatch.setattr(noisy_channel, "MEASURED", dict.fromkeys(noisy_channel.MEASURED, (("name",), 0.1)))
     monkeypatch.setattr(progress.Progress, "begin", lambda self, name: (shown.append((name, "")), begin(self, name)))
     monkeypatch.setattr(
         progress.Progress, "begin_bar", lambda self, label: (shown.append((shown[-1][0], label)), begin_bar(self, label))

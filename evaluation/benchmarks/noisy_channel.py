@@ -51,7 +51,7 @@ from retrieval.exemplars import REPLY_WEIGHT, TICKET_WEIGHT, NearRows, candidate
 from retrieval.intent_classifier import Floats, IntentClassifier, fit_classifier, winners
 from retrieval.label_names import label_names_gate
 from retrieval.lm_fusion import fuse
-from retrieval.prompt_text import ticket_request
+from retrieval.prompt_text import named_ticket_request, ticket_request
 from retrieval.retrieve import IntentQuestion
 from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket
@@ -70,7 +70,14 @@ GIVEN: Mapping[str, Request] = {  # what the base is given
     "both": lambda row: (
         f"A customer wrote this ticket:\n{row.text}\n\nA support agent sent this reply:\n{row.ideal_reply}\n\n{ANOTHER}"
     ),
-    "name": lambda row: f"Write a customer's ticket about this: {humanised(row.intent)}.",
+    "name": named_ticket_request,
+    "name, terse": lambda row: (
+        f"Topic: {humanised(row.intent)}\n\nWrite what a customer would ask about it, in the customer's words."
+    ),
+    "name, role": lambda row: (
+        f"You are a customer and write to the support about this: {humanised(row.intent)}. What do you write?"
+    ),
+    "name, reply": lambda row: f"A customer wrote about this: {humanised(row.intent)}. {ticket_request(row)}",
     "tuned": ticket_request,
 }
 TUNED_LEARNING_RATE, TUNED_EPOCHS = 2e-4, 2
@@ -88,7 +95,7 @@ class Way:
     weight: float  # beside the classifier's log-probabilities
     candidates: int  # rows near a ticket
     mean: bool = False  # of an intent's rows, instead of the best
-    below: float = UNSURE  # only tickets with a lower confidence are scored
+    below: float = UNSURE["reply"]  # only tickets with a lower confidence are scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +123,18 @@ class Scored:
 
     def fused(self, way: Way) -> Floats:
         """(m, c) log-probabilities after the fusion."""
-        unsure = np.exp(self.log_p.max(axis=1)) < way.below
-        return fuse(self.log_p, np.where(unsure[:, None], self.matrix(way), np.nan), way.weight)
+        return fuse(self.log_p, self.asked(way), way.weight)
+
+    def summed(self, given: Sequence[str], weight: float) -> Floats:
+        """(m, c) log-probabilities after the fusion with the sum of several scores, each of tickets unsure enough for it."""
+        parts = [self.asked(Way(what, weight, NEAR_ROWS, below=unsure(what))) for what in given]
+        scored = ~np.isnan(parts).all(axis=0)
+        return fuse(self.log_p, np.where(scored, np.nansum(parts, axis=0), np.nan), weight)
+
+    def asked(self, way: Way) -> Floats:
+        """(m, c) the scores of tickets with a confidence below the way's threshold."""
+        unsure_enough = np.exp(self.log_p.max(axis=1)) < way.below
+        return np.where(unsure_enough[:, None], self.matrix(way), np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +207,7 @@ def _scores(train_set: TrainSet, tickets: Sequence[LabelledTicket], rows: Rows, 
         raise InputProblems([f"--cache: found no scores of {given} for a draw, expected all, as --base-model is none"])
     writer, stored = prompt_writer(base.tokenizer, base.max_length), train_set.rows
     questions = [
-        IntentQuestion(Ticket(ticket.id, ticket.text), tuple(stored[r] for r in own if r >= 0))
+        IntentQuestion(Ticket(ticket.id, ticket.text), tuple(stored[r] for r in own if r >= 0), 0.0)
         for ticket, own in zip(tickets, rows, strict=True)
     ]
     if given != "tuned":
@@ -208,8 +225,8 @@ def _scores(train_set: TrainSet, tickets: Sequence[LabelledTicket], rows: Rows, 
 
 
 def _likelihoods(model: Module, writer: PromptWriter, given: str, questions: Sequence[IntentQuestion]) -> Mapping[str, float]:
-    channel = NoisyChannel(model, writer, 1.0, request=GIVEN[given])
-    found = channel.row_scores(questions)
+    channel = NoisyChannel(model, writer, 1.0, ("reply",))
+    found = channel.row_scores(questions, GIVEN[given])
     if channel.limits:
         raise OutOfMemory(channel.limits[0])
     return found
@@ -253,6 +270,11 @@ def _figures(found: Sequence[Floats], draws: Sequence[Scored]) -> dict[str, str]
     }
 
 
+def unsure(given: str) -> float:
+    """The confidence below which a run would score tickets: with the threshold of replies, for what no run gives."""
+    return UNSURE["name" if given == "name" else "reply"]
+
+
 def _plain(draws: Sequence[Scored]) -> list[Floats]:
     return [scored.log_p for scored in draws]
 
@@ -271,20 +293,27 @@ def weight_lines(draws: Sequence[Scored], given: str, candidates: int) -> Iterat
             yield table_line(name, draws, Way(given, weight, candidates, below=below))
 
 
+def sum_lines(draws: Sequence[Scored], given: Sequence[str]) -> Iterator[dict[str, str]]:
+    """A line for each weight of the sum of all that the base is given, each below its own threshold, as in a run."""
+    for weight in WEIGHTS:
+        name = f"{' + '.join(given)}, each below its threshold, weight {weight:g}"
+        yield {"way": name, **_figures([scored.summed(given, weight) for scored in draws], draws)}
+
+
 def way_lines(draws: Sequence[Scored], given: str, weight: float, most: int) -> Iterator[dict[str, str]]:
     """Numbers of candidates, and the best row of an intent against the mean of its rows, at one weight."""
     for candidates in sorted({n for n in (3, NEAR_ROWS, most) if n <= most}):
         for mean in (False, True):
             name = f"{given}, {candidates} rows, {'mean' if mean else 'best'} row of an intent"
-            yield table_line(name, draws, Way(given, weight, candidates, mean=mean))
+            yield table_line(name, draws, Way(given, weight, candidates, mean=mean, below=unsure(given)))
 
 
 def gate_lines(draws: Sequence[ScoredDraw], given: str, weight: float) -> Iterator[dict[str, str]]:
     """The tests with the scores always in, never in, and in unless the gate of the draw's own rows forbids it."""
-    way, passed = Way(given, weight, NEAR_ROWS), []
+    way, passed = Way(given, weight, NEAR_ROWS, below=unsure(given)), []
     for found in draws:
         assert found.own is not None
-        scores = np.where((np.exp(found.own.log_p.max(axis=1)) < way.below)[:, None], found.own.matrix(way), np.nan)
+        scores = found.own.asked(way)
         passed.append(lm_scores_gate(found.own.log_p, scores, found.own.expected, LmWeight(weight, ""), seed=0)[1].passed)
     tests = [found.tests for found in draws]
     always, never = [scored.fused(way) for scored in tests], _plain(tests)
@@ -296,7 +325,7 @@ def gate_lines(draws: Sequence[ScoredDraw], given: str, weight: float) -> Iterat
 def reply_lines(draws: Sequence[Scored], given: str, weight: float, grading: Encoder) -> Iterator[dict[str, str]]:
     """The copied reply by the weight of the intent in the exemplar ranking, without and with the scores."""
     present = np.array(_copied(draws, _plain(draws), 0.1, grading))
-    fused = [scored.fused(Way(given, weight, NEAR_ROWS)) for scored in draws]
+    fused = [scored.fused(Way(given, weight, NEAR_ROWS, below=unsure(given))) for scored in draws]
     for name, found in (("classifier", _plain(draws)), (given, fused)):
         for intent_weight in INTENT_WEIGHTS:
             own = np.array(_copied(draws, found, intent_weight, grading))
@@ -333,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--candidates", type=count, default=6, help="rows near a ticket that are scored (default: 6)")
     add("--base-model", default="auto", metavar="BASE", help="as for run.py; none to use only scores that are kept")
     add("--scores-of", metavar="BASE", help="whose kept scores are used with --base-model none")
-    add("--given", nargs="+", default=["reply"], choices=list(GIVEN), help="what the base is given (default: reply)")
+    add("--given", nargs="+", default=["name"], choices=list(GIVEN), help="what the base is given (default: name)")
     add(
         "--weight",
         type=float,
@@ -366,6 +395,8 @@ def run(options: argparse.Namespace) -> int:
             print(f"{name}, {encoder.name}, {source.name} {written_size(size)}, {len(draws)} draws of {options.tests} tests")
             tests = [found.tests for found in draws]
             print_table([line for given in options.given for line in weight_lines(tests, given, options.candidates)])
+            if len(options.given) > 1:
+                print_table(list(sum_lines(tests, options.given)))
             print(f"at weight {options.weight:g}")
             print_table([x for given in options.given for x in way_lines(tests, given, options.weight, options.candidates)])
             if options.own_rows:

@@ -13,6 +13,7 @@ from finetune import forgetting, noisy_channel, training
 from finetune.base_model import BaseModel
 from finetune.fit import NO_DEADLINES, Deadlines, FineTuned, fine_tune
 from finetune.lora import FINAL
+from finetune.noisy_channel import Given
 from finetune.prompt import Example, PromptWriter, prompt_writer
 from finetune.training_data import TrainingConfig
 from retrieval.gate import Gate
@@ -45,6 +46,12 @@ def examples(tiny: BaseModel, *, exemplars: bool = False) -> list[Example]:
     return [writer_for(tiny).example(row, ROWS[: i % 3] if exemplars else ()) for i, row in enumerate(ROWS)]
 
 
+def score_every_ticket(patch: pytest.MonkeyPatch, given: Given = "name", *, weight: float = 0.1) -> None:
+    """Sure tickets are scored too, and by every base."""
+    patch.setattr(noisy_channel, "UNSURE", dict.fromkeys(noisy_channel.UNSURE, 2.0))
+    patch.setattr(noisy_channel, "MEASURED", dict.fromkeys(noisy_channel.MEASURED, ((given,), weight)))
+
+
 def classifier_for(rows: Sequence[LabelledTicket] = FEW) -> IntentClassifier:
     return fit_classifier(train_set(rows), with_names=True)
 
@@ -56,6 +63,7 @@ def fine_tune_few(
     config: TrainingConfig = ONE_EPOCH,
     deadlines: Deadlines = NO_DEADLINES,
     every_fold: bool = True,
+    given: Given = "reply",
 ) -> FineTuned:
     """Fine-tunes the tiny base on four rows and asks it about six of the general texts: half a second.
 
@@ -67,10 +75,7 @@ def fine_tune_few(
             patch.setattr("finetune.fit.first_fold_stop", lambda *_, **__: "")
         patch.setattr(forgetting, "SENTENCES", forgetting.SENTENCES[:4])
         patch.setattr(forgetting, "PARAPHRASES", forgetting.PARAPHRASES[:2])
-        patch.setattr(noisy_channel, "UNSURE", 2.0)  # every row is scored,
-        patch.setattr(
-            noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1)
-        )  # by a small base, too
+        score_every_ticket(patch, given)
         return fine_tune(classifier_for(rows), tiny or base(), HashEncoder(), config=config, seed=0, deadlines=deadlines)
 
 

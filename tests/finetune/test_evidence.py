@@ -80,7 +80,18 @@ def test_every_row_is_judged_once_and_the_final_adapter_learns_from_all(watched:
     assert gate_of(tuned, "replies").n == 0, "random weights end no turn, and a replaced draft is no evidence"
 
 
-def test_the_bare_base_scores_the_rows_given_each_stored_reply_but_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bare_base_scores_the_rows_given_the_name_of_each_intent(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(monkeypatch)
+    tuned = fine_tune_few(given="name")
+    assert gate_of(tuned, "LM intent scores").n == 4
+    assert [adapter for _, adapter in seen.scored] == [False, False]
+    for intent in ("api token", "billing seat"):
+        assert sum(f"a customer's ticket about this: {intent}." in text for text, _ in seen.scored) == 1
+
+
+def test_where_names_mean_nothing_it_scores_the_rows_given_each_stored_reply_but_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     seen = watch(monkeypatch)
     tuned = fine_tune_few()
     assert gate_of(tuned, "LM intent scores").n == 4

@@ -29,6 +29,7 @@ from finetune.prompt import Example
 from finetune.training import train
 from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
+from retrieval.encoder import humanised
 from retrieval.gate import Gate
 from retrieval.intent_classifier import fit_classifier
 from retrieval.retrieve import retrieve_train_rows
@@ -240,12 +241,12 @@ def test_lm_scores_join_unless_the_train_rows_forbid_it(right: bool, monkeypatch
     decode = base().tokenizer.decode
 
     def scores(_: Any, prompt: Any, tickets: Any) -> list[float]:
-        (stored,) = (row for row in FEW if f"sent this reply:\n{row.ideal_reply}\n" in decode(prompt))
+        (name,) = {row.intent for row in FEW if f"about this: {humanised(row.intent)}." in decode(prompt)}
         intent_of = {row.text: row.intent for row in FEW}
-        return [0.0 if (intent_of[decode(ticket)] == stored.intent) == right else -90.0 for ticket in tickets]
+        return [0.0 if (intent_of[decode(ticket)] == name) == right else -90.0 for ticket in tickets]
 
     monkeypatch.setattr("finetune.noisy_channel.log_likelihoods", scores)
-    tuned = fine_tune_few()
+    tuned = fine_tune_few(given="name")
     record = gate_of(tuned, "LM intent scores")
     assert (tuned.lm_weight > 0, record.passed, record.n) == (right, right, 4)
     assert record.value is not None
@@ -328,7 +329,7 @@ def test_the_prompts_of_a_run_say_what_the_intents_of_its_taxonomy_are_about() -
 
 def test_a_base_whose_scores_gained_nothing_is_not_asked_for_them(monkeypatch: Patch) -> None:
     monkeypatch.setattr("finetune.fit.own_row_scores", lambda *_: pytest.fail("rows were scored"))
-    classifier, tiny = classifier_for(), base()
+    classifier, tiny = replace(classifier_for(), with_names=False), base()
     setup = make_setup(classifier, training_rows(classifier, tiny), tiny, ONE_EPOCH, seed=0, processes=SINGLE_PROCESS)
     same, found = with_lm_scores(setup, inf)
     assert (same, found.value, found.gate.passed) == (setup, 0.0, False)

@@ -22,7 +22,7 @@ from retrieval.prediction import copy_reply
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.tickets import Ticket
 from tests.fakes import HashEncoder, base
-from tests.finetune.helpers import classifier_for, no_memory, undisturbed
+from tests.finetune.helpers import classifier_for, no_memory, score_every_ticket, undisturbed
 
 FULL, QUANTISED, SMALLER = f"{QWEN_7B[0]} in bf16", f"{QWEN_7B[0]} in nf4", f"{QWEN_1_5B[0]} in bf16"
 HERE = Path()
@@ -183,10 +183,10 @@ def test_what_its_gates_keep_out_is_not_used() -> None:
     assert (found.intent_scorer(), found.write_replies(retrievals("guest seat"))) == (None, None)
 
 
-def test_lm_scores_with_a_weight_move_the_probabilities_of_new_tickets() -> None:
+def test_lm_scores_with_a_weight_move_the_probabilities_of_new_tickets(monkeypatch: pytest.MonkeyPatch) -> None:
+    score_every_ticket(monkeypatch)
     scorer = model_with(lm_weight=0.5).intent_scorer()
     assert scorer is not None
-    scorer.below = 2.0
     ticket, encoder = Ticket("v", "leaked seat"), HashEncoder()
     (plain,) = retrieve(classifier_for(), [ticket], encoder.encode([ticket.text]))
     (moved,) = retrieve(classifier_for(), [ticket], encoder.encode([ticket.text]), lm_scorer=scorer)

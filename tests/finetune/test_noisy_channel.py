@@ -14,22 +14,22 @@ from finetune.base_model import BaseModel
 from finetune.distributed import Processes
 from finetune.lora import attach
 from finetune.memory import OutOfMemory
-from finetune.noisy_channel import NoisyChannel, lm_weight, log_likelihoods
+from finetune.noisy_channel import MEASURED, UNSURE, NoisyChannel, log_likelihoods, scoring_for
 from finetune.prompt import prompt_writer
 from retrieval.known_models import QWEN_CODER, SMOLLM
 from retrieval.prompt_text import ticket_request
 from retrieval.retrieve import IntentQuestion, retrieve
 from retrieval.tickets import LabelledTicket, Ticket
 from tests.fakes import ROWS, HashEncoder, base
-from tests.finetune.helpers import classifier_for, no_memory, writer_for
+from tests.finetune.helpers import classifier_for, no_memory, score_every_ticket, writer_for
 
 
 def question(ticket: str, text: str = "why?", rows: tuple[LabelledTicket, ...] = ROWS[:4]) -> IntentQuestion:
-    return IntentQuestion(Ticket(ticket, text), rows)
+    return IntentQuestion(Ticket(ticket, text), rows, confidence=0.5)
 
 
 def scorer(tiny: BaseModel, **options: Any) -> NoisyChannel:
-    return NoisyChannel(tiny.model, writer_for(tiny), 1.0, below=2.0, **options)
+    return NoisyChannel(tiny.model, writer_for(tiny), 1.0, **{"given": ("reply",)} | options)
 
 
 def whole_text(tiny: BaseModel, prompt: list[int], ticket: list[int]) -> float:
@@ -95,12 +95,13 @@ def test_an_adapter_on_the_base_is_off_while_scoring_and_on_again_afterwards() -
     ids = torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
         before = model(input_ids=ids).logits
-        assert NoisyChannel(model, writer_for(tiny), 1.0).score([question("v")]) == bare
+        assert NoisyChannel(model, writer_for(tiny), 1.0, ("reply",)).score([question("v")]) == bare
         assert torch.equal(model(input_ids=ids).logits, before)
     assert scorer(tiny).score([question("v")]) != bare, "the adapter would change the scores"
 
 
-def test_scores_reach_the_tickets_that_are_retrieved() -> None:
+def test_scores_reach_the_tickets_that_are_retrieved(monkeypatch: pytest.MonkeyPatch) -> None:
+    score_every_ticket(monkeypatch)
     encoder, ticket = HashEncoder(), Ticket("v", "one more seat")
     (found,) = retrieve(classifier_for(), [ticket], encoder.encode([ticket.text]), lm_scorer=scorer(base()))
     assert {score.intent for score in found.intents if score.lm_score is not None} == {"billing.seat", "api.token"}
@@ -116,7 +117,7 @@ def test_control_tokens_in_ticket_and_reply_are_scored_as_text() -> None:
 
 def test_a_ticket_with_a_row_that_is_too_long_gets_no_score_and_that_is_no_limit_of_the_run() -> None:
     tiny = base()
-    found = NoisyChannel(tiny.model, prompt_writer(tiny.tokenizer, 60), 1.0)
+    found = NoisyChannel(tiny.model, prompt_writer(tiny.tokenizer, 60), 1.0, ("reply",))
     assert found.score([question("v")]) == {}
     assert found.limits == ()
 
@@ -152,14 +153,17 @@ def test_tickets_without_memory_get_no_score_and_the_run_says_so(
     assert set(found.score([question("v3")])) == {"v3"}
 
 
+@pytest.mark.parametrize("with_names", [True, False])
 @pytest.mark.parametrize("known", [SMOLLM, QWEN_CODER])
-def test_a_measured_base_has_its_weight_and_others_that_of_the_one_of_their_size(known: Any) -> None:
+def test_a_measured_base_scores_as_measured_and_others_as_the_one_of_their_size(known: Any, with_names: bool) -> None:
     size = 135_000_000 if known == SMOLLM else 7_000_000_000
-    measured = lm_weight(replace(base(), parameters=size, digest=f"sha256:{known.sha256}"))
-    other = lm_weight(replace(base(), parameters=size, digest="commit:1"))
-    assert measured.value == other.value == (0.0 if known == SMOLLM else 0.3)
-    assert measured.origin == "was measured with this base"
-    assert other.origin == f"is that of {known.name}, not measured with this base"
+    measured = scoring_for(replace(base(), parameters=size, digest=f"sha256:{known.sha256}"), with_names=with_names)
+    other = scoring_for(replace(base(), parameters=size, digest="commit:1"), with_names=with_names)
+    assert measured.given == other.given
+    assert ("name" in measured.given) == with_names
+    assert measured.weight.value == other.weight.value == MEASURED[known.sha256, with_names][1]
+    assert measured.weight.origin == "was measured with this base"
+    assert other.weight.origin == f"is that of {known.name}, not measured with this base"
 
 
 def test_all_processes_score_what_the_first_one_asks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,3 +174,35 @@ def test_all_processes_score_what_the_first_one_asks(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Processes, "gather", gather)
     assert set(scorer(base()).score(mine)) == {"v2"}
+
+
+def test_given_the_names_the_base_is_asked_once_for_each_intent(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, prompts = base(), list[str]()
+    compute = noisy_channel.log_likelihoods
+
+    def noted(model: Any, prompt: Any, tickets: Any) -> list[float]:
+        prompts.append(tiny.tokenizer.decode(prompt))
+        return compute(model, prompt, tickets)
+
+    monkeypatch.setattr(noisy_channel, "log_likelihoods", noted)
+    scores = scorer(tiny, given=("name",)).score([question("v1"), question("v2", "seats?")])
+    assert [set(of_ticket) for of_ticket in scores.values()] == [{"billing.seat", "api.token"}] * 2
+    assert len(prompts) == 2, "four rows of two intents"
+    assert all(f"about this: {name}." in prompt for name, prompt in zip(("billing seat", "api token"), prompts, strict=True))
+
+
+def test_given_name_and_reply_the_scores_are_added_up_for_tickets_that_are_unsure_enough_for_both() -> None:
+    tiny, both = base(), ("name", "reply")
+    each = [scorer(tiny, given=given).score([question("v")])["v"] for given in (("name",), ("reply",), both)]
+    of_name, of_reply, of_both = each
+    assert of_both == pytest.approx({intent: of_name[intent] + of_reply[intent] for intent in of_name})
+    surer = replace(question("v"), confidence=(UNSURE["name"] + UNSURE["reply"]) / 2)
+    assert scorer(tiny, given=both).score([surer])["v"] == of_name
+    assert scorer(tiny, given=both).below == UNSURE["name"]
+
+
+def test_a_ticket_that_cannot_be_scored_given_both_gets_no_score() -> None:
+    tiny = base()
+    found = NoisyChannel(tiny.model, prompt_writer(tiny.tokenizer, 260), 1.0, ("name", "reply"))
+    assert found.score([question("v")]) == {}, "a name is short enough for this base and a reply is not"
+    assert NoisyChannel(tiny.model, prompt_writer(tiny.tokenizer, 260), 1.0, ("name",)).score([question("v")]) != {}

@@ -18,13 +18,13 @@ REPLIES = {"generated": True, "max_new_tokens": 90, "exemplars": 2}
 
 
 def saved(*, lm_weight: float = 0.0, **changes: Any) -> SavedRun:
-    record = {"gates": [], "base": BASE, "replies": REPLIES, "scale": 0.5} | changes
+    record = {"gates": [], "base": BASE, "replies": REPLIES, "scale": 0.5, "lm_scores": {"given": ["name"]}} | changes
     return SavedRun(Path("out"), record, "hash", "hash", "sha256:0", lm_weight, 4)
 
 
 def test_a_run_that_generates_is_answered_by_its_base_in_its_precision_with_its_adapter() -> None:
     candidate = BaseCandidate(SMOLLM.name, None, "fp32")
-    assert answering_of(saved()) == Answering(candidate, f"sha256:{SMOLLM.sha256}", 1024, 0.5, True, 90, 2)
+    assert answering_of(saved()) == Answering(candidate, f"sha256:{SMOLLM.sha256}", 1024, 0.5, True, 90, 2, ("name",))
 
 
 def test_a_base_of_a_hub_is_asked_for_at_its_commit() -> None:
@@ -44,6 +44,8 @@ def test_a_base_that_only_scores_intents_is_loaded_too_and_one_without_a_say_is_
 def test_a_number_that_none_can_be_is_a_record_of_another_shape() -> None:
     with pytest.raises(InputProblems, match="found something else"):
         answering_of(saved(base=BASE | {"max_length": inf}))
+    with pytest.raises(InputProblems, match="found something else"):
+        answering_of(saved(lm_scores={"given": ["a poem"]}))
 
 
 def test_a_run_without_a_language_model_has_nothing_to_load() -> None:

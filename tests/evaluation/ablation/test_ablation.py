@@ -29,6 +29,7 @@ from retrieval.prediction import Reply
 from retrieval.retrieve import retrieve
 from tests.evaluation.samples import tiny_split, use_hash_encoder
 from tests.fakes import ROWS, HashEncoder, base
+from tests.finetune.helpers import score_every_ticket
 from tests.test_run import GOOD, write
 
 BY_NAME = {system.name: system for system in (*RETRIEVAL, *GENERATION)}
@@ -253,8 +254,7 @@ def test_bad_options_are_a_sentence(
 def test_a_question_is_scored_once_for_all_systems_and_without_lm_scores_none_is_used(
     tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(noisy_channel, "UNSURE", 2.0)
-    monkeypatch.setattr(noisy_channel, "MEASURED_WEIGHTS", dict.fromkeys(noisy_channel.MEASURED_WEIGHTS, 0.1))
+    score_every_ticket(monkeypatch)
     split, asked = tiny_split(), list[int]()
     compute = noisy_channel.NoisyChannel.score
 

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from evaluation.benchmarks import noisy_channel
-from evaluation.benchmarks.noisy_channel import Scored, ScoredDraw, Way, calibration, gate_lines, score_draw, table_line
+from evaluation.benchmarks.noisy_channel import (
+    Scored,
+    ScoredDraw,
+    Way,
+    calibration,
+    gate_lines,
+    score_draw,
+    sum_lines,
+    table_line,
+)
 from evaluation.benchmarks.public_sets import Draw
 from retrieval.exemplars import near_rows
 from retrieval.intent_classifier import fit_classifier
+from retrieval.lm_fusion import fuse
 from retrieval.tickets import InputProblems
 from tests.fakes import ROWS, HashEncoder, base, row, train_set
 
@@ -41,6 +51,19 @@ def test_scores_make_the_right_intents_of_unsure_tickets_and_leave_sure_ones() -
     assert table_line("x", [found], Way("reply", 0.0, 3, below=0.95))["right %"] == "0.0"
     assert table_line("x", [found], Way("reply", 1.0, 3, below=0.95))["right %"] == "100.0"
     assert table_line("x", [found], Way("reply", 1.0, 3, below=0.45))["right %"] == "50.0", "the first has confidence .5"
+
+
+def test_the_sum_counts_what_a_ticket_is_unsure_enough_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noisy_channel, "UNSURE", {"name": 0.9, "reply": 0.45})  # the first ticket's confidence is .5
+    of_reply = scored([[-1.0, -1.0, -9.0], [-1.0, -1.0, -9.0]])
+    of_name = {"name": np.array([[-2.0, -2.0, -3.0], [-2.0, -2.0, -3.0]])}
+    found = replace(of_reply, scores={**of_reply.scores, **of_name})
+    by_hand = fuse(WAVERING, np.array([[-3.0, -2.0, np.nan], [-2.0 - 1.0, -3.0 - 9.0, np.nan]]), 0.5)
+    assert found.summed(["name", "reply"], 0.5).tolist() == pytest.approx(by_hand)
+    alone = found.fused(Way("name", 0.5, 6, below=0.9))
+    assert found.summed(["name", "reply"], 0.5)[0].tolist() == alone[0].tolist()
+    assert found.summed(["name", "reply"], 0.5)[1].tolist() != alone[1].tolist()
+    assert next(line["way"] for line in sum_lines([found], ["name", "reply"])).startswith("name + reply, each below")
 
 
 def test_the_calibration_is_the_gap_of_confidence_and_accuracy() -> None:

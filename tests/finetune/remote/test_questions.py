@@ -26,7 +26,7 @@ from tests.fakes import ROWS, HashEncoder
 from tests.finetune.helpers import classifier_for
 
 INTENTS = ("api.token", "billing.seat", "data.export")
-ASKED = IntentQuestion(Ticket("v", "my token?"), ROWS[1:4])
+ASKED = IntentQuestion(Ticket("v", "my token?"), ROWS[1:4], 0.5)
 
 
 def enum_of(schema: Any) -> list[str]:
