@@ -9,7 +9,7 @@ from pathlib import Path
 from torch.nn import Module
 
 from evaluation.score.labels import Label
-from evaluation.splits import Split, add_split_options, drawn_splits, given_split
+from evaluation.splits import Split, add_split_options, drawn_splits, given_split, split_problems
 from finetune.base_model import BaseModel, load_base
 from finetune.base_selection import base_problems
 from finetune.lora import temporary_adapter
@@ -49,7 +49,7 @@ def load_for_generation(options: argparse.Namespace) -> tuple[list[Split], BaseM
         InputProblems: with all that is wrong.
         ModelUnavailable: a model cannot be loaded.
     """
-    problems = [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
+    problems = [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder), *split_problems(options)]
     problems += [] if options.split or options.folds else ["found neither --split nor --folds, expected one of them or both"]
     problems += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
     if problems:

@@ -66,6 +66,12 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
     add("--max-reply-words", type=count, default=80, help="leave rows of --folds with longer replies out (default: 80)")
 
 
+def split_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the options by which splits are drawn, among themselves."""
+    needless = options.first_split and not options.folds
+    return [f"--first-split {options.first_split}: found no --folds, expected files to draw splits from"] if needless else []
+
+
 def drawn_splits(options: argparse.Namespace, encoder: Encoder) -> list[Split]:
     """Repeated splits of the files of --folds; raises InputProblems if one is bad or has too few rows."""
     rows = read_labelled(options.folds, max_reply_words=options.max_reply_words, per_intent=options.per_intent)

@@ -24,7 +24,7 @@ from evaluation.embeddings import CachingEncoder
 from evaluation.generation import BASE_HELP, FAILURES
 from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
 from evaluation.score.grading import GRADING_ENCODER
-from evaluation.splits import add_split_options, drawn_splits, given_split
+from evaluation.splits import add_split_options, drawn_splits, given_split, split_problems
 from finetune.base_model import load_base
 from finetune.base_selection import base_problems
 from retrieval.columns import add_columns_option
@@ -91,6 +91,7 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     problems = line_problems(options, key="systems")
     if options.report:
         return problems
+    problems += split_problems(options)
     problems += [*base_problems(options.base_model, options.out or Path()), *encoder_problems(options.encoder)]
     if given and len(given) < 3:
         problems.append(f"found only --{', --'.join(given)}, expected --train, --val and --labels together")

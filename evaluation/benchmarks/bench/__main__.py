@@ -21,7 +21,7 @@ from evaluation.command import count, new_parser, print_table, run_command
 from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
 from evaluation.score.grading import GRADING_ENCODER, score_rows, tally
 from evaluation.score.results import ResultRow
-from evaluation.splits import Split, add_split_options, drawn_splits, given_split
+from evaluation.splits import Split, add_split_options, drawn_splits, given_split, split_problems
 from finetune.base_selection import base_problems
 from finetune.prompt import NoPrompt
 from retrieval.console import say
@@ -69,7 +69,7 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     if options.report:
         return found
     given = [path is not None for path in files(options)]
-    found += [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder)]
+    found += [*base_problems(options.base_model, Path()), *encoder_problems(options.encoder), *split_problems(options)]
     found += ["--base-model none: found no base, expected one to train"] if options.base_model == "none" else []
     if all(given) == bool(options.folds) or any(given) != all(given):
         found.append("expected either --folds, or all of --train, --val and --labels")

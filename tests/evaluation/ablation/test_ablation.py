@@ -240,6 +240,7 @@ def test_retrieval_alone_is_compared_printed_and_saved(
         ([], "expected one of them"),
         (["--train", "t"], "found only --train, expected --train, --val and --labels together"),
         (["--folds", "none.jsonl"], "none.jsonl: cannot be read"),
+        (["--first-split", "2"], "--first-split 2: found no --folds, expected files to draw splits from"),
         (["--folds", "none.jsonl", "--base-model", "./x"], "--base-model ./x"),
     ],
 )

@@ -87,7 +87,11 @@ def test_the_command_prints_a_json_line_for_each_variant_and_a_table(
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [([], "found neither --split nor --folds"), (["--split", "x", "--base-model", "none"], "--base-model none: found no base")],
+    [
+        ([], "found neither --split nor --folds"),
+        (["--split", "x", "--first-split", "2"], "--first-split 2: found no --folds"),
+        (["--split", "x", "--base-model", "none"], "--base-model none: found no base"),
+    ],
 )
 def test_bad_options_are_a_sentence(options: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(options) == 2
