@@ -88,6 +88,15 @@ def trained_adapter(
         epochs = (supported_examples(classifier, log_p, writer, config),) * config.epochs
     else:
         epochs = make_training_data(classifier, log_p, writer, config, seed=seed).epochs
+    with adapter_trained_on(epochs, base, config, seed=seed, label=label) as model:
+        yield model
+
+
+@contextmanager
+def adapter_trained_on(
+    epochs: Sequence[Sequence[Example]], base: BaseModel, config: TrainingConfig, *, seed: int, label: str
+) -> Iterator[Module]:
+    """The base with an adapter trained on these examples, for as long as the block lasts."""
     with temporary_adapter(base, seed=seed) as model:
         gradient = config.prompt_gradient
         train(model, epochs, learning_rate=config.learning_rate, seed=seed, label=label, prompt_gradient=gradient)

@@ -4,19 +4,18 @@ The base itself writes the plain words once for each stored reply. In training t
 exemplar, and the reply in the product's wording is the target. Drafts are checked against the stored replies themselves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from torch.nn import Module
 
+from evaluation.generation import adapter_trained_on
 from finetune.base_model import BaseModel
 from finetune.generate import generate
 from finetune.grounding import findings
-from finetune.lora import temporary_adapter
 from finetune.prompt import Example, NoPrompt, Prompt, PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
-from finetune.training import train
 from finetune.training_data import TrainingConfig
 from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.facts import facts
@@ -52,16 +51,12 @@ def facts_kept(restated: Restated) -> float:
     return sum(len(known[reply] & facts(said)) for reply, said in restated.items()) / max(1, sum(map(len, known.values())))
 
 
-@contextmanager
 def restating_adapter(
     classifier: IntentClassifier, base: BaseModel, config: TrainingConfig, restated: Restated, *, seed: int, label: str
-) -> Iterator[Module]:
-    """The base with an adapter that was trained on restated exemplars, for as long as the block lasts."""
+) -> AbstractContextManager[Module]:
+    """The base with an adapter that was trained on restated exemplars, for as long as its block lasts."""
     epochs = (training_examples(classifier, base, config, restated),) * config.epochs
-    with temporary_adapter(base, seed=seed) as model:
-        gradient = config.prompt_gradient
-        train(model, epochs, learning_rate=config.learning_rate, seed=seed, label=label, prompt_gradient=gradient)
-        yield model
+    return adapter_trained_on(epochs, base, config, seed=seed, label=label)
 
 
 def training_examples(

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from evaluation import generation
 from evaluation.benchmarks import restatements
 from evaluation.benchmarks.prompt_variants import RESTATED, answer
 from evaluation.benchmarks.restatements import facts_kept, restate, restating_adapter, restating_replies, training_examples
@@ -82,7 +83,7 @@ def test_drafts_are_written_from_plain_words_and_checked_against_the_stored_repl
 def test_the_variant_restates_trains_and_answers(tiny: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
     split, trained = tiny_split(), list[int]()
     writes(monkeypatch, "A seat.")
-    monkeypatch.setattr(restatements, "train", lambda model, epochs, **_: trained.append(len(epochs)))
+    monkeypatch.setattr(generation, "train", lambda model, epochs, **_: trained.append(len(epochs)))
     found = retrieve(CLASSIFIER, split.tickets, split.vectors)
     replies, losses = answer(split, CLASSIFIER, found, RESTATED, tiny, seed=0)
     assert (len(replies), losses, trained) == (len(found), [], [TrainingConfig().epochs])
