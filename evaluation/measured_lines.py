@@ -41,11 +41,11 @@ def with_earlier_lines(measured: Iterable[Measured], path: Path | None, *, print
     for found in measured:
         line = json.dumps(found)
         lines.append(found)
-        if printed:
-            print(line, flush=True)
         if path:
             with path.open("a", encoding="utf-8") as file:
                 print(line, file=file)
+        if printed:
+            print(line, flush=True)
     return lines
 
 

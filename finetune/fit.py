@@ -155,7 +155,7 @@ def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
     base, train_set = setup.base, setup.classifier.train_set
     scoring = scoring_for(base, with_names=setup.classifier.with_names)
     if not scoring.weight.value:
-        used, gate = lm_scores_gate_untested("scores of a base of this size gained nothing on public sets")
+        used, gate = lm_scores_gate_untested("given replies alone, scores of a base of this size gained nothing on public sets")
         return setup, Decision(used, gate)
     label, processes = "LM intent scores of the train rows", setup.processes
     scorer = NoisyChannel(

@@ -152,7 +152,7 @@ def lm_scores_gate(
 ) -> tuple[float, Gate]:
     """Do the LM intent scores join the classifier? The train rows, each hidden from itself, may forbid it.
 
-    Thirty rows are too few to choose a weight, so it comes from public sets; and as only the unsure ones are scored, given
+    Thirty rows are too few to choose a weight, so it comes from public sets; and as only the unsure ones are scored, some given
     replies to other questions of their intent, they forbid it only where the harm is clear.
 
     Args:

@@ -13,7 +13,7 @@ BF16_UNITS = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # flag -> what i
 
 
 def usable_cores(folder: Path = CGROUP) -> int:
-    """The cores that this process may use, or fewer: those that its container's quota pays for (cgroup v2, `--cpus`)."""
+    """The cores that this process may use, at most its container's quota (cgroup v2, `--cpus`), which is rounded up."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
@@ -37,7 +37,7 @@ def has_bf16() -> bool:
 def prefers_onednn() -> bool:
     """Whether oneDNN multiplies fp32 faster than MKL, which torch takes: MKL does not use AVX-512 on AMD's processors.
 
-    On two cores of a Zen 5 MKL reaches 200 and oneDNN 450 · 10⁹ operations a second (EXPERIMENTS.md, section 10).
+    The encoder takes half of the time with it (EXPERIMENTS.md, section 10).
     """
     return {"AuthenticAMD", "avx512f"} <= _words()
 

@@ -64,7 +64,7 @@ class SentenceEncoder:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             load = partial(SentenceTransformer, str(files.path), device=device, local_files_only=True, trust_remote_code=False)
             self._model = load_or_explain(f"the encoder {files.name}", load)
-        if device == "cpu" and prefers_onednn():
+        if device == "cpu" and prefers_onednn() and _has_onednn():
             _multiply_with_onednn(self._model)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -93,6 +93,14 @@ class SentenceEncoder:
         return np.asarray(np.concatenate(found)[np.argsort(order)], dtype=np.float32)
 
 
+def _has_onednn() -> bool:
+    """Whether this torch has the product; it has no public name, so another version may lack it."""
+    import torch
+
+    built_with_it: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return built_with_it and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
 def _multiply_with_onednn(model: "Module") -> None:
     """Takes oneDNN's product in all linear layers, for inference alone: half of the time, vectors move by 1e-6."""
     import torch
@@ -103,7 +111,7 @@ def _multiply_with_onednn(model: "Module") -> None:
 
 
 def _onednn_linear(layer: "Linear", inputs: "Tensor") -> "Tensor":
-    """The layer's output; torch has no public name for this product of plain tensors."""
+    """The layer's output."""
     import torch
 
     outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, layer.weight, layer.bias, "none", [], "")

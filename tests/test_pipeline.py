@@ -112,7 +112,7 @@ def test_lm_scores_with_a_weight_choose_the_intents_of_new_tickets(
     monkeypatch.setattr(noisy_channel, "log_likelihoods", knows)
     for module in (noisy_channel, language_model):
         monkeypatch.setattr(module, "NEAR_ROWS", ROWS)
-    score_every_ticket(monkeypatch, "reply")
+    score_every_ticket(monkeypatch, ("reply",))
     assert run.main(arguments(folder, base_model=checkpoint)) == 0
     found = gate(folder, "LM intent scores")
     assert (found["passed"], found["interval"][0] > 0) == (True, True)

@@ -12,9 +12,11 @@ only together do not show: each system lacks one.
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from evaluation.ablation.comparison import compare, draw_differences, measure, table_line
 from evaluation.ablation.outputs import run_systems
@@ -22,7 +24,7 @@ from evaluation.ablation.systems import GENERATION, RETRIEVAL
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.embeddings import CachingEncoder
 from evaluation.generation import BASE_HELP, FAILURES
-from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
+from evaluation.measured_lines import Measured, add_lines_options, earlier_lines, line_problems, with_earlier_lines
 from evaluation.score.grading import GRADING_ENCODER
 from evaluation.splits import add_split_options, drawn_splits, given_split, split_problems
 from finetune.base_model import load_base
@@ -82,22 +84,46 @@ def measure_all(options: argparse.Namespace) -> Iterator[Measured]:
         outputs, gate = run_systems(split, systems, base, encoder, seed=options.seed + split.seed)
         if gate:
             say(f"{split.name}: the reply gate says {gate.decision} ({gate.reason})")
-        yield measure(split, outputs, gate, grading)
+        yield measure(split, outputs, gate, grading, settings=settings_of(options))
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What must be the same for all splits that are reported together."""
+    same = ("base_model", "encoder", "seed", "intents", "per_intent", "tests", "max_reply_words")
+    return {"files": [path.name for path in options.folds or (options.train, options.val)]} | {
+        name: getattr(options, name) for name in same
+    }
+
+
+def lines_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the earlier lines of --jsonl, alone and together with what is to be measured."""
+    if (found := line_problems(options, key="settings")) or not options.jsonl:
+        return found
+    lines = earlier_lines(options.jsonl)
+    names = [line["split"] for line in lines]
+    if not options.report:
+        splits = range(options.first_split, options.first_split + options.splits)
+        names += [f"split {number}" for number in splits] if options.folds else [options.train.parent.name or "split"]
+    settings = [line["settings"] for line in lines] + ([] if options.report else [settings_of(options)])
+    if twice := ", ".join(name for name, count in Counter(names).items() if count > 1):
+        found.append(f"{options.jsonl}: found {twice} more than once, expected every split once: take another file")
+    if any(one != settings[0] for one in settings):
+        found.append(f"{options.jsonl}: found lines of other options or files, expected the same: take another file")
+    return found
 
 
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options among themselves."""
     given = [name for name in ("train", "val", "labels") if getattr(options, name)]
-    problems = line_problems(options, key="systems")
     if options.report:
-        return problems
-    problems += split_problems(options)
+        return lines_problems(options)
+    problems = split_problems(options)
     problems += [*base_problems(options.base_model, options.out or Path()), *encoder_problems(options.encoder)]
     if given and len(given) < 3:
         problems.append(f"found only --{', --'.join(given)}, expected --train, --val and --labels together")
     if bool(given) == bool(options.folds):
         problems.append("found both or neither of --train and --folds, expected one of them")
-    return problems
+    return problems or lines_problems(options)
 
 
 if __name__ == "__main__":

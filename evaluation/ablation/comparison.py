@@ -1,7 +1,7 @@
 """Systems compared row by row: means, paired differences, bootstrap intervals, as a table and as a plot."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,10 @@ class Comparison:
     sources: dict[str, int]  # how many replies were copied, generated, replaced
 
 
-def measure(split: Split, outputs: Sequence[Output], gate: Gate | None, grading: Encoder) -> Measured:
-    """Every system's scores on a split, row by row, as they go into a line of JSON."""
+def measure(
+    split: Split, outputs: Sequence[Output], gate: Gate | None, grading: Encoder, *, settings: Mapping[str, Any]
+) -> Measured:
+    """Every system's scores on a split, row by row, as they go into a line of JSON; `settings`: what it was measured with."""
     systems = {}
     for output in outputs:
         rows = scored(split, output, grading)
@@ -55,7 +57,7 @@ def measure(split: Split, outputs: Sequence[Output], gate: Gate | None, grading:
             "quality": [row.quality for row in rows],
             "sources": dict(Counter(reply.source for reply in output.replies)),
         }
-    return {"split": split.name, "reply_gate": gate.decision if gate else None, "systems": systems}
+    return {"split": split.name, "settings": dict(settings), "reply_gate": gate.decision if gate else None, "systems": systems}
 
 
 def scored(split: Split, output: Output, grading: Encoder) -> list[RowScore]:

@@ -4,7 +4,7 @@ Vectors are the split's, an adapter of a kind is trained once, and a draft is wr
 many systems ask for it. The full adapter and the reply gate come from the code of a run (`finetune.fit`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import ceil, inf
@@ -54,10 +54,13 @@ def run_systems(
 ) -> tuple[list[Output], Gate | None]:
     """The outputs of every system, and the reply gate of the full one; without a base all replies are copied."""
     classifiers = {system.name: classifier_of(split, system, seed=seed) for system in systems}
-    scorer = lm_scorer(classifier_of(split, System("all rows"), seed=seed), base, seed=seed) if base else None
-    retrievals = {system.name: retrieved(split, classifiers[system.name], encoder, system, scorer) for system in systems}
-    if scorer and scorer.scorer.limits:
-        raise OutOfMemory(scorer.scorer.limits[0])
+    scorers = lm_scorers(split, {found.with_names for found in classifiers.values()}, base, seed=seed) if base else {}
+    retrievals = {
+        name: retrieved(split, found, encoder, system, scorers.get(found.with_names))
+        for (name, found), system in zip(classifiers.items(), systems, strict=True)
+    }
+    if limits := [limit for scorer in scorers.values() for limit in scorer.scorer.limits]:
+        raise OutOfMemory(limits[0])
     replies: dict[str, list[Reply]] = {}
     gate = None
     for kind in dict.fromkeys(system.adapter for system in systems) if base else ():
@@ -85,6 +88,16 @@ class RememberingScorer:
         scores = self.scorer.score(fresh)
         self.known |= {question: scores[question.ticket.id] for question in fresh if question.ticket.id in scores}
         return {question.ticket.id: self.known[question] for question in questions if question in self.known}
+
+
+def lm_scorers(split: Split, kinds: Set[bool], base: BaseModel, *, seed: int) -> dict[bool, RememberingScorer]:
+    """By whether a classifier uses the names, the scorer of a run with all rows; none where its gate keeps it out."""
+    found = {}
+    for with_names in sorted(kinds):
+        all_rows = System("all rows", names="always" if with_names else "never")
+        if scorer := lm_scorer(classifier_of(split, all_rows, seed=seed), base, seed=seed):
+            found[with_names] = scorer
+    return found
 
 
 def lm_scorer(classifier: IntentClassifier, base: BaseModel, *, seed: int) -> RememberingScorer | None:

@@ -127,9 +127,11 @@ class Scored:
 
     def summed(self, given: Sequence[str], weight: float) -> Floats:
         """(m, c) log-probabilities after the fusion with the sum of several scores, each of tickets unsure enough for it."""
-        parts = [self.asked(Way(what, weight, NEAR_ROWS, below=unsure(what))) for what in given]
-        scored = ~np.isnan(parts).all(axis=0)
-        return fuse(self.log_p, np.where(scored, np.nansum(parts, axis=0), np.nan), weight)
+        parts = np.array([self.asked(Way(what, weight, NEAR_ROWS, below=unsure(what))) for what in given])  # (g, m, c)
+        scored = ~np.isnan(parts)
+        partial_scores = scored.any(axis=2, keepdims=True) & (scored != scored.any(axis=0))  # a run leaves such a ticket out
+        whole = scored.any(axis=0) & ~partial_scores.any(axis=(0, 2))[:, None]
+        return fuse(self.log_p, np.where(whole, np.nansum(parts, axis=0), np.nan), weight)
 
     def asked(self, way: Way) -> Floats:
         """(m, c) the scores of tickets with a confidence below the way's threshold."""

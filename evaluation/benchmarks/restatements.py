@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from evaluation.generation import adapter_trained_on
 from finetune.base_model import BaseModel
-from finetune.generate import generate
+from finetune.generate import Generation, generate
 from finetune.grounding import findings
 from finetune.prompt import Example, NoPrompt, Prompt, PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
@@ -21,6 +21,7 @@ from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.facts import facts
 from retrieval.intent_classifier import IntentClassifier
 from retrieval.prediction import Reply, copy_reply
+from retrieval.prompt_text import FORM
 from retrieval.retrieve import Retrieval, retrieve_train_rows
 from retrieval.tickets import LabelledTicket
 from retrieval.train_set import representative_rows
@@ -34,7 +35,7 @@ Restated = Mapping[str, str]  # stored reply -> the same in plain words
 
 
 def restate(rows: Sequence[LabelledTicket], base: BaseModel) -> Restated:
-    """Asks the bare base for the plain words of every stored reply; what it cannot say stays as it is."""
+    """Asks the bare base for the plain words of every stored reply; those that it does not bring to an end are missing."""
     writer = prompt_writer(base.tokenizer, base.max_length)
     length = max_reply_tokens(writer, rows)
     prompts = []
@@ -42,7 +43,7 @@ def restate(rows: Sequence[LabelledTicket], base: BaseModel) -> Restated:
         with suppress(NoPrompt):
             prompts.append(Prompt(reply, tuple(writer.request(REQUEST.format(reply=reply), max_new_tokens=length)), 0))
     found = generate(base.model, base, prompts, end_id=writer.end_id, max_new_tokens=length, label="restate replies")
-    return {reply: said.text for reply, said in found.written.items() if said.text}
+    return {reply: said.text for reply, said in found.written.items() if said.text and said.ended}
 
 
 def facts_kept(restated: Restated) -> float:
@@ -62,13 +63,15 @@ def restating_adapter(
 def training_examples(
     classifier: IntentClassifier, base: BaseModel, config: TrainingConfig, restated: Restated
 ) -> tuple[Example, ...]:
-    """One of each representative row: its own reply, restated, then the others that retrieval would show it."""
+    """One of each representative row whose reply was restated: that, then the others that retrieval would show it."""
     train_set, writer = classifier.train_set, prompt_writer(base.tokenizer, base.max_length)
     rows = representative_rows(train_set, at_most=config.rows or len(train_set.rows))
     log_p = out_of_fold_log_probabilities(classifier)[rows]
     examples = []
     for i, retrieval in zip(rows, retrieve_train_rows(classifier, rows, log_p), strict=True):
         row = train_set.rows[i]
+        if row.ideal_reply not in restated:
+            continue
         shown = _in_plain_words([row, *retrieval.exemplars][: config.exemplars], restated)
         with suppress(NoPrompt):
             examples.append(writer.example(row, shown))
@@ -87,22 +90,30 @@ def restating_replies(
     """The reply to each ticket, written from restated exemplars and checked against the stored replies."""
     writer = prompt_writer(base.tokenizer, base.max_length)
     length = max_reply_tokens(writer, rows)
-    prompts = [_prompt(one, writer, restated, exemplars=exemplars, length=length) for one in found]
-    written = generate(model, base, prompts, end_id=writer.end_id, max_new_tokens=length).written
-    replies = []
-    for one in found:
-        draft = written[one.ticket.id]
-        stored = [row.ideal_reply for row in one.exemplars[:exemplars]]
-        problems = findings(draft.text, stored, one.ticket.text, ended=draft.ended)
-        replies.append(
-            Reply(copy_reply(one).text, "replaced", problems, draft.text) if problems else Reply(draft.text, "generated")
-        )
-    return replies
+    asked = {one.ticket.id: prompt for one in found if (prompt := _prompt(one, writer, restated, exemplars, length))}
+    written = generate(model, base, list(asked.values()), end_id=writer.end_id, max_new_tokens=length).written
+    return [_checked(one, asked, written) for one in found]
 
 
-def _prompt(found: Retrieval, writer: PromptWriter, restated: Restated, *, exemplars: int, length: int) -> Prompt:
+def _prompt(found: Retrieval, writer: PromptWriter, restated: Restated, exemplars: int, length: int) -> Prompt | None:
+    """None where a run copies, too (`reply_writer`)."""
     shown = _in_plain_words(found.exemplars[:exemplars], restated)
-    return writer.prompt(found.ticket.id, found.ticket.text, shown, intent=found.intent, max_new_tokens=length)
+    if not found.intent_has_rows or any(FORM.search(row.ideal_reply) for row in shown):
+        return None
+    try:
+        return writer.prompt(found.ticket.id, found.ticket.text, shown, intent=found.intent, max_new_tokens=length)
+    except NoPrompt:
+        return None
+
+
+def _checked(found: Retrieval, asked: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
+    if found.ticket.id not in written:
+        return copy_reply(found)
+    draft = written[found.ticket.id]
+    stored = [row.ideal_reply for row in found.exemplars[: asked[found.ticket.id].exemplars]]
+    if problems := findings(draft.text, stored, found.ticket.text, ended=draft.ended):
+        return Reply(copy_reply(found).text, "replaced", problems, draft.text)
+    return Reply(draft.text, "generated")
 
 
 def _in_plain_words(rows: Sequence[LabelledTicket], restated: Restated) -> list[LabelledTicket]:

@@ -46,14 +46,15 @@ def examples(tiny: BaseModel, *, exemplars: bool = False) -> list[Example]:
     return [writer_for(tiny).example(row, ROWS[: i % 3] if exemplars else ()) for i, row in enumerate(ROWS)]
 
 
-def score_every_ticket(patch: pytest.MonkeyPatch, given: Given = "name", *, weight: float = 0.1) -> None:
-    """Sure tickets are scored too, and by every base."""
+def score_every_ticket(patch: pytest.MonkeyPatch, given: tuple[Given, ...] = ("name",), *, weight: float = 0.1) -> None:
+    """Sure tickets are scored too, and by every base; where names mean nothing, given replies."""
     patch.setattr(noisy_channel, "UNSURE", dict.fromkeys(noisy_channel.UNSURE, 2.0))
-    patch.setattr(noisy_channel, "MEASURED", dict.fromkeys(noisy_channel.MEASURED, ((given,), weight)))
+    measured = {key: (given if key[1] else ("reply",), weight) for key in noisy_channel.MEASURED}
+    patch.setattr(noisy_channel, "MEASURED", measured)
 
 
-def classifier_for(rows: Sequence[LabelledTicket] = FEW) -> IntentClassifier:
-    return fit_classifier(train_set(rows), with_names=True)
+def classifier_for(rows: Sequence[LabelledTicket] = FEW, *, with_names: bool = True) -> IntentClassifier:
+    return fit_classifier(train_set(rows), with_names=with_names)
 
 
 def fine_tune_few(
@@ -63,7 +64,8 @@ def fine_tune_few(
     config: TrainingConfig = ONE_EPOCH,
     deadlines: Deadlines = NO_DEADLINES,
     every_fold: bool = True,
-    given: Given = "reply",
+    given: tuple[Given, ...] = ("reply",),
+    with_names: bool = True,
 ) -> FineTuned:
     """Fine-tunes the tiny base on four rows and asks it about six of the general texts: half a second.
 
@@ -76,7 +78,14 @@ def fine_tune_few(
         patch.setattr(forgetting, "SENTENCES", forgetting.SENTENCES[:4])
         patch.setattr(forgetting, "PARAPHRASES", forgetting.PARAPHRASES[:2])
         score_every_ticket(patch, given)
-        return fine_tune(classifier_for(rows), tiny or base(), HashEncoder(), config=config, seed=0, deadlines=deadlines)
+        return fine_tune(
+            classifier_for(rows, with_names=with_names),
+            tiny or base(),
+            HashEncoder(),
+            config=config,
+            seed=0,
+            deadlines=deadlines,
+        )
 
 
 @cache

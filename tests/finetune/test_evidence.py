@@ -82,7 +82,7 @@ def test_every_row_is_judged_once_and_the_final_adapter_learns_from_all(watched:
 
 def test_the_bare_base_scores_the_rows_given_the_name_of_each_intent(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(monkeypatch)
-    tuned = fine_tune_few(given="name")
+    tuned = fine_tune_few(given=("name",))
     assert gate_of(tuned, "LM intent scores").n == 4
     assert [adapter for _, adapter in seen.scored] == [False, False]
     for intent in ("api token", "billing seat"):
@@ -93,7 +93,7 @@ def test_where_names_mean_nothing_it_scores_the_rows_given_each_stored_reply_but
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = watch(monkeypatch)
-    tuned = fine_tune_few()
+    tuned = fine_tune_few(with_names=False)
     assert gate_of(tuned, "LM intent scores").n == 4
     assert len(seen.scored) == 4
     assert not any(adapter for _, adapter in seen.scored)

@@ -246,7 +246,7 @@ def test_lm_scores_join_unless_the_train_rows_forbid_it(right: bool, monkeypatch
         return [0.0 if (intent_of[decode(ticket)] == name) == right else -90.0 for ticket in tickets]
 
     monkeypatch.setattr("finetune.noisy_channel.log_likelihoods", scores)
-    tuned = fine_tune_few(given="name")
+    tuned = fine_tune_few(given=("name",))
     record = gate_of(tuned, "LM intent scores")
     assert (tuned.lm_weight > 0, record.passed, record.n) == (right, right, 4)
     assert record.value is not None

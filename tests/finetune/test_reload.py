@@ -27,6 +27,19 @@ def test_a_run_that_generates_is_answered_by_its_base_in_its_precision_with_its_
     assert answering_of(saved()) == Answering(candidate, f"sha256:{SMOLLM.sha256}", 1024, 0.5, True, 90, 2, ("name",))
 
 
+@pytest.mark.parametrize("given", [("name",), ("reply",), ("name", "reply")])
+def test_tickets_are_scored_given_what_the_run_gave(given: tuple[str, ...]) -> None:
+    found = answering_of(saved(lm_scores={"weight": 0.3, "given": list(given)}))
+    assert found is not None
+    assert found.lm_given == given
+
+
+def test_a_run_before_names_were_given_had_given_replies() -> None:
+    found = answering_of(saved(lm_scores={"weight": 0.3}))
+    assert found is not None
+    assert found.lm_given == ("reply",)
+
+
 def test_a_base_of_a_hub_is_asked_for_at_its_commit() -> None:
     found = answering_of(saved(base=BASE | {"source": "hub", "choice": "org/name@abc"}))
     assert found is not None

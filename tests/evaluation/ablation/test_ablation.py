@@ -197,7 +197,7 @@ def test_differences_are_paired_with_the_reference_and_have_its_sign() -> None:
     good = tuple(Reply(label.ideal_reply, "copied") for label in split.labels)
     bad = tuple(Reply("Nothing of this.", "copied") for _ in split.labels)
     outputs = [Output(full, ("billing.seat", "api.token"), good), Output(worse, ("billing.seat", "billing.seat"), bad)]
-    line = measure(split, outputs, None, HashEncoder())
+    line = measure(split, outputs, None, HashEncoder(), settings={})
     first, second = compare([line, line], seed=0)
     assert (first.intents.mean, first.intents.difference, first.quality.difference) == (1.0, 0.0, 0.0)
     assert (second.intents.mean, second.intents.difference) == (0.5, -0.5)
@@ -228,6 +228,12 @@ def test_retrieval_alone_is_compared_printed_and_saved(
     assert [json.loads(line)["split"] for line in lines.read_text().splitlines()] == ["split 0"]
     assert main(["--report", *options[-4:]]) == 0
     assert capsys.readouterr().out == table, "nothing was measured again"
+    assert main(options) == 2
+    assert "found split 0 more than once" in capsys.readouterr().err
+    assert main([*options, "--first-split", "1", "--seed", "1"]) == 2
+    assert "found lines of other options or files" in capsys.readouterr().err
+    assert main([*options, "--first-split", "1"]) == 0
+    assert len(lines.read_text().splitlines()) == 2
     found = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert [line["name"] for line in found] == [system.name for system in RETRIEVAL]
     assert {source for line in found for source in line["sources"]} == {"copied"}

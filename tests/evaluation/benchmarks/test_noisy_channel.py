@@ -66,6 +66,15 @@ def test_the_sum_counts_what_a_ticket_is_unsure_enough_for(monkeypatch: pytest.M
     assert next(line["way"] for line in sum_lines([found], ["name", "reply"])).startswith("name + reply, each below")
 
 
+def test_a_ticket_that_has_no_score_for_one_part_is_left_out_of_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noisy_channel, "UNSURE", {"name": 0.9, "reply": 0.9})
+    of_reply = scored([[-1.0, -1.0, np.nan], [-1.0, -1.0, -9.0]])
+    found = replace(of_reply, scores={**of_reply.scores, "name": np.array([[-2.0, -2.0, -3.0]] * 2)})
+    summed = found.summed(["name", "reply"], 0.5)
+    assert summed[0].tolist() == WAVERING[0].tolist(), "a reply was too long for the base: a run gives no score either"
+    assert summed[1].tolist() != WAVERING[1].tolist()
+
+
 def test_the_calibration_is_the_gap_of_confidence_and_accuracy() -> None:
     found = scored([[0.0] * 3] * 2)
     assert calibration([WAVERING], [found]) == pytest.approx((0.5 + 0.4) / 2)

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ def test_every_stored_reply_is_restated_once_and_one_that_came_out_empty_stays(
     assert all(row.ideal_reply in prompt for row, prompt in zip(ROWS, asked, strict=True))
     writes(monkeypatch, "")
     assert restate(ROWS, tiny) == {}
+    writes(monkeypatch, "plain", ended=False)
+    assert restate(ROWS, tiny) == {}
 
 
 def test_facts_that_the_plain_words_keep_are_counted() -> None:
@@ -66,6 +69,12 @@ def test_a_training_prompt_shows_the_own_reply_restated_and_the_target_is_the_re
         assert row.ideal_reply in target
 
 
+def test_a_row_whose_reply_was_not_restated_is_not_learned_from(tiny: BaseModel) -> None:
+    first, *others = PLAIN
+    examples = training_examples(CLASSIFIER, tiny, TrainingConfig(), {reply: PLAIN[reply] for reply in others})
+    assert {example.row_id for example in examples} == {row.id for row in ROWS if row.ideal_reply != first}
+
+
 def test_drafts_are_written_from_plain_words_and_checked_against_the_stored_replies(
     tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +87,8 @@ def test_drafts_are_written_from_plain_words_and_checked_against_the_stored_repl
     writes(monkeypatch, good, ended=False)
     (first, *_) = restating_replies(found, tiny.model, tiny, ROWS, PLAIN, exemplars=2)
     assert (first.source, first.draft) == ("replaced", good)
+    (first, *_) = restating_replies(found, tiny.model, replace(tiny, max_length=60), ROWS, PLAIN, exemplars=2)
+    assert first.source == "copied", "no prompt fits"
 
 
 def test_the_variant_restates_trains_and_answers(tiny: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
