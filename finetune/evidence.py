@@ -18,7 +18,7 @@ from finetune.base_model import BaseModel
 from finetune.distributed import Processes
 from finetune.lora import fold_adapter, set_scale
 from finetune.memory import MemoryPlan, OutOfMemory, release
-from finetune.noisy_channel import NoisyChannel
+from finetune.noisy_channel import NoisyChannel, Scoring
 from finetune.prompt import Example, PromptWriter
 from finetune.reply_quality import gains_over_copies
 from finetune.reply_writer import write_replies
@@ -45,6 +45,7 @@ class Setup:
     log_p: Floats  # (n, c) of these rows, out-of-fold
     answer_log_p: Floats  # (n, c) the same after the fusion with the LM scores of at most `MAX_SCORED_ROWS` of them
     base: BaseModel  # that is fine-tuned
+    scoring: Scoring  # how it scores tickets while it is bare
     writer: PromptWriter  # of its prompts
     config: TrainingConfig  # of the training
     max_new_tokens: int  # most tokens of a reply

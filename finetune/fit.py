@@ -152,8 +152,7 @@ class Decision:
 
 def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
     """Scores the train rows with the bare base and decides; the rows that were scored then have fused probabilities."""
-    base, train_set = setup.base, setup.classifier.train_set
-    scoring = scoring_for(base, with_names=setup.classifier.with_names)
+    base, scoring, train_set = setup.base, setup.scoring, setup.classifier.train_set
     if not scoring.weight.value:
         used, gate = lm_scores_gate_untested("given replies alone, scores of a base of this size gained nothing on public sets")
         return setup, Decision(used, gate)
@@ -191,6 +190,7 @@ def make_setup(
         log_p=log_p,
         answer_log_p=log_p,
         base=base,
+        scoring=scoring_for(base, with_names=trained.with_names),
         writer=writer,
         config=config,
         max_new_tokens=max_reply_tokens(writer, trained.train_set.rows),
@@ -248,7 +248,7 @@ def _without_adapter(setup: Setup, error: NoAdapter, scores: Decision, warnings:
         max_new_tokens=setup.max_new_tokens,
         exemplars=setup.config.exemplars,
         lm_weight=scores.value,
-        lm_given=scoring_for(setup.base, with_names=setup.classifier.with_names).given,
+        lm_given=setup.scoring.given,
         gates=(scores.gate, reply_gate_untested(f"no adapter: {error}")),
         warnings=(*warnings, f"no adapter was kept: {error}"),
         timed_out=error.timed_out or scores.timed_out,
@@ -291,7 +291,7 @@ def _judged(
         losses=losses,
         scale=scale.value,
         lm_weight=scores.value,
-        lm_given=scoring_for(setup.base, with_names=setup.classifier.with_names).given,
+        lm_given=setup.scoring.given,
         generates=reply_record.passed,
         gates=(scores.gate, scale.gate, reply_record),
         warnings=(*warnings, *evidence.problems),

@@ -74,18 +74,21 @@ def write_replies(
     missing = memory_retries = 0
     for start in range(0, len(retrievals), BLOCK):
         block = processes.share(retrievals[start : start + BLOCK])
-        prompts = {r.ticket.id: prompt for r in block if (prompt := _prompt(r, writer, max_new_tokens, exemplars))}
+        prompts = {r.ticket.id: prompt for r in block if (prompt := reply_prompt(r, writer, max_new_tokens, exemplars))}
         options = {"end_id": writer.end_id, "max_new_tokens": max_new_tokens}
         found = generate(model, base, list(prompts.values()), **options, deadline=deadline, label=label)
-        replies |= {retrieval.ticket.id: _checked(retrieval, prompts, found.written) for retrieval in block}
+        replies |= {retrieval.ticket.id: checked_reply(retrieval, prompts, found.written) for retrieval in block}
         missing += len(prompts) - len(found.written) - len(found.too_large)
         memory_retries += found.memory_retries
     parts = processes.gather((missing, memory_retries))
     return WrittenReplies(processes.merge(replies), not sum(part[0] for part in parts), sum(part[1] for part in parts))
 
 
-def _prompt(found: Retrieval, writer: PromptWriter, max_new_tokens: int, exemplars: int) -> Prompt | None:
-    """None where a stored reply has a line as the prompt's form has: what is written from it would be cut there."""
+def reply_prompt(found: Retrieval, writer: PromptWriter, max_new_tokens: int, exemplars: int) -> Prompt | None:
+    """The prompt for a ticket; None where it gets a stored reply, whatever the model would write.
+
+    So it is where a stored reply has a line as the prompt's form has: what is written from it would be cut there.
+    """
     ticket, shown = found.ticket, found.exemplars[:exemplars]
     if any(FORM.search(row.ideal_reply) for row in shown):
         return None
@@ -97,7 +100,8 @@ def _prompt(found: Retrieval, writer: PromptWriter, max_new_tokens: int, exempla
         return None
 
 
-def _checked(found: Retrieval, prompts: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
+def checked_reply(found: Retrieval, prompts: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
+    """The draft, or the stored reply where there is none or the check finds something; both by the ticket's id."""
     if found.ticket.id not in written:
         return copy_reply(found)
     draft = written[found.ticket.id]

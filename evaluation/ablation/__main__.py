@@ -114,9 +114,9 @@ def lines_problems(options: argparse.Namespace) -> list[str]:
 
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options among themselves."""
-    given = [name for name in ("train", "val", "labels") if getattr(options, name)]
     if options.report:
         return lines_problems(options)
+    given = [name for name in ("train", "val", "labels") if getattr(options, name)]
     problems = split_problems(options)
     problems += [*base_problems(options.base_model, options.out or Path()), *encoder_problems(options.encoder)]
     if given and len(given) < 3:

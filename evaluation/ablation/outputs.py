@@ -18,7 +18,7 @@ from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS
 from finetune.fit import fine_tune, make_setup, training_rows, with_lm_scores
 from finetune.memory import OutOfMemory
-from finetune.noisy_channel import NoisyChannel, scoring_for
+from finetune.noisy_channel import NoisyChannel
 from finetune.training_data import config_for
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder
@@ -107,8 +107,7 @@ def lm_scorer(classifier: IntentClassifier, base: BaseModel, *, seed: int) -> Re
     _, found = with_lm_scores(setup, inf)
     if not found.value:
         return None
-    scoring = scoring_for(base, with_names=classifier.with_names)
-    scorer = NoisyChannel(base.model, setup.writer, found.value, scoring.given)
+    scorer = NoisyChannel(base.model, setup.writer, found.value, setup.scoring.given)
     return RememberingScorer(scorer, scorer.weight, scorer.candidates, scorer.below)
 
 

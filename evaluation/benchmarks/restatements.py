@@ -12,16 +12,14 @@ from torch.nn import Module
 
 from evaluation.generation import adapter_trained_on
 from finetune.base_model import BaseModel
-from finetune.generate import Generation, generate
-from finetune.grounding import findings
-from finetune.prompt import Example, NoPrompt, Prompt, PromptWriter, prompt_writer
-from finetune.reply_writer import max_reply_tokens
+from finetune.generate import generate
+from finetune.prompt import Example, NoPrompt, Prompt, prompt_writer
+from finetune.reply_writer import checked_reply, max_reply_tokens, reply_prompt
 from finetune.training_data import TrainingConfig
 from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.facts import facts
 from retrieval.intent_classifier import IntentClassifier
-from retrieval.prediction import Reply, copy_reply
-from retrieval.prompt_text import FORM
+from retrieval.prediction import Reply
 from retrieval.retrieve import Retrieval, retrieve_train_rows
 from retrieval.tickets import LabelledTicket
 from retrieval.train_set import representative_rows
@@ -90,30 +88,13 @@ def restating_replies(
     """The reply to each ticket, written from restated exemplars and checked against the stored replies."""
     writer = prompt_writer(base.tokenizer, base.max_length)
     length = max_reply_tokens(writer, rows)
-    asked = {one.ticket.id: prompt for one in found if (prompt := _prompt(one, writer, restated, exemplars, length))}
-    written = generate(model, base, list(asked.values()), end_id=writer.end_id, max_new_tokens=length).written
-    return [_checked(one, asked, written) for one in found]
-
-
-def _prompt(found: Retrieval, writer: PromptWriter, restated: Restated, exemplars: int, length: int) -> Prompt | None:
-    """None where a run copies, too (`reply_writer`)."""
-    shown = _in_plain_words(found.exemplars[:exemplars], restated)
-    if not found.intent_has_rows or any(FORM.search(row.ideal_reply) for row in shown):
-        return None
-    try:
-        return writer.prompt(found.ticket.id, found.ticket.text, shown, intent=found.intent, max_new_tokens=length)
-    except NoPrompt:
-        return None
-
-
-def _checked(found: Retrieval, asked: Mapping[str, Prompt], written: Mapping[str, Generation]) -> Reply:
-    if found.ticket.id not in written:
-        return copy_reply(found)
-    draft = written[found.ticket.id]
-    stored = [row.ideal_reply for row in found.exemplars[: asked[found.ticket.id].exemplars]]
-    if problems := findings(draft.text, stored, found.ticket.text, ended=draft.ended):
-        return Reply(copy_reply(found).text, "replaced", problems, draft.text)
-    return Reply(draft.text, "generated")
+    prompts = {}
+    for one in found:
+        in_plain_words = replace(one, exemplars=tuple(_in_plain_words(one.exemplars, restated)))
+        if prompt := reply_prompt(in_plain_words, writer, length, exemplars):
+            prompts[one.ticket.id] = prompt
+    written = generate(model, base, list(prompts.values()), end_id=writer.end_id, max_new_tokens=length).written
+    return [checked_reply(one, prompts, written) for one in found]
 
 
 def _in_plain_words(rows: Sequence[LabelledTicket], restated: Restated) -> list[LabelledTicket]:
