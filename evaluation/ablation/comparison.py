@@ -56,6 +56,7 @@ def measure(
             "correct": [float(row.intent_correct) for row in rows],
             "quality": [row.quality for row in rows],
             "sources": dict(Counter(reply.source for reply in output.replies)),
+            "replies": [reply.text for reply in output.replies],  # so that a surprising figure can be looked into
         }
     return {"split": split.name, "settings": dict(settings), "reply_gate": gate.decision if gate else None, "systems": systems}
 

@@ -2,8 +2,8 @@
 
 On draws from public sets a base scores each test ticket given each of the nearest rows (`finetune.noisy_channel`), for several
 things that it may be given. The scores are kept in a folder, so all weights, numbers of candidates and ways of counting are
-tried at once, on the same scores. `tuned` is the base with an adapter that was trained to write the rows' tickets. Differences
-are paired, ± one standard error over draws.
+tried at once, on the same scores. `tuned` is the base with an adapter that was trained to write the rows' tickets, given what the
+untuned one is given. Differences are paired, ± one standard error over draws.
 """
 
 import argparse
@@ -79,7 +79,9 @@ GIVEN: Mapping[str, Request] = {  # what the base is given
     ),
     "name, reply": lambda row: f"A customer wrote about this: {humanised(row.intent)}. {ticket_request(row)}",
     "tuned": ticket_request,
+    "name, tuned": named_ticket_request,
 }
+TUNED = ("tuned", "name, tuned")
 TUNED_LEARNING_RATE, TUNED_EPOCHS = 2e-4, 2
 WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 SCORED_BELOW = 0.95  # tickets with a higher confidence of the classifier are not scored: they are right anyway
@@ -212,12 +214,12 @@ def _scores(train_set: TrainSet, tickets: Sequence[LabelledTicket], rows: Rows, 
         IntentQuestion(Ticket(ticket.id, ticket.text), tuple(stored[r] for r in own if r >= 0), 0.0)
         for ticket, own in zip(tickets, rows, strict=True)
     ]
-    if given != "tuned":
+    if given not in TUNED:
         likelihoods = _likelihoods(base.model, writer, given, questions)
     else:
         with temporary_adapter(base, seed=0) as model:
-            pairs = [writer.answer(row.id, ticket_request(row), row.text) for row in stored]
-            train(model, [pairs] * TUNED_EPOCHS, learning_rate=TUNED_LEARNING_RATE, seed=0, label="train on reply and ticket")
+            pairs = [writer.answer(row.id, GIVEN[given](row), row.text) for row in stored]
+            train(model, [pairs] * TUNED_EPOCHS, learning_rate=TUNED_LEARNING_RATE, seed=0, label="train on tickets")
             likelihoods = _likelihoods(model.base_model, writer, given, questions)  # no PeftModel, so the adapter stays on
     found = np.full(rows.shape, np.nan)
     for i, question in enumerate(questions):
@@ -274,7 +276,7 @@ def _figures(found: Sequence[Floats], draws: Sequence[Scored]) -> dict[str, str]
 
 def unsure(given: str) -> float:
     """The confidence below which a run would score tickets: with the threshold of replies, for what no run gives."""
-    return UNSURE["name" if given == "name" else "reply"]
+    return UNSURE["name" if given in ("name", "name, tuned") else "reply"]
 
 
 def _plain(draws: Sequence[Scored]) -> list[Floats]:
