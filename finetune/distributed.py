@@ -15,6 +15,7 @@ import torch
 
 from retrieval.runtime import WorkerLost
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -42,7 +43,7 @@ class Processes:
 
         return _exchange(lambda: gather_object([mine]))
 
-    def merge(self, mine: Mapping[str, T]) -> dict[str, T]:
+    def merge(self, mine: Mapping[K, T]) -> dict[K, T]:
         """The entries of all processes."""
         return {key: value for part in self.gather(dict(mine)) for key, value in part.items()}
 

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ NEAR_ROWS = 6  # rows near a ticket that are scored, on every device: the weight
 
 Given = Literal["name", "reply"]  # what the base is given of a row
 Request = Callable[[LabelledTicket], str]  # a stored row -> what the base is asked
+Pair = tuple[str, str]  # what the base is asked, and the ticket that may follow
 
 REQUESTS: Mapping[Given, Request] = {"name": named_ticket_request, "reply": ticket_request}
 # The classifier's confidence from which on a ticket is not scored: given replies, the scores of surer ones cost cross-entropy.
@@ -87,7 +88,7 @@ class NoisyChannel:
     label: str = "LM intent scores"  # for the progress bar
     processes: Processes = SINGLE_PROCESS  # that share the stored replies
     timed_out: bool = False  # whether the deadline left tickets out
-    without_memory: int = 0  # tickets that did not fit into memory and were left out
+    without_memory: int = 0  # different tickets that did not fit into memory and were left out
 
     @property
     def candidates(self) -> int:
@@ -112,28 +113,25 @@ class NoisyChannel:
         return found
 
     def _block_scores(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
-        found: dict[str, Mapping[str, float]] = {question.ticket.id: {} for question in questions}
-        for given in self.given:
-            asked = [one for one in questions if one.ticket.id in found and one.confidence < UNSURE[given]]
-            likelihoods = self.row_scores(asked, REQUESTS[given])
-            for question in asked:
-                before, new = found.pop(question.ticket.id), _best_rows(question, likelihoods)
-                if new:
-                    found[question.ticket.id] = {intent: before.get(intent, 0.0) + score for intent, score in new.items()}
-        return found
+        asked = [(one, REQUESTS[given]) for given in self.given for one in questions if one.confidence < UNSURE[given]]
+        likelihoods = self.likelihoods((request(row), one.ticket.text) for one, request in asked for row in one.rows)
+        parts: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for one, request in asked:
+            parts[one.ticket.id].append(_best_rows(one, request, likelihoods))
+        return {ticket: _summed(scores) for ticket, scores in parts.items() if all(scores)}
 
-    def row_scores(self, questions: Sequence[IntentQuestion], request_of: Request) -> dict[str, float]:
-        """The log-likelihood of each ticket given each of its rows, by `pair_key`; missing where it could not be computed."""
-        found, short = dict[str, float](), set[str]()
+    def likelihoods(self, pairs: Iterable[Pair]) -> dict[Pair, float]:
+        """The log-likelihood of each ticket after its request, nats; a pair is missing where it could not be computed."""
+        found, short = dict[Pair, float](), set[str]()
         with without_adapter(self.model):
-            for request, asked in bar(self.processes.share(_by_request(questions, request_of)), self.label):
+            for request, texts in bar(self.processes.share(_by_request(pairs)), self.label):
                 if time.monotonic() > self.deadline:
                     self.timed_out = True
                     break
                 try:
-                    found |= self._scores(request, asked)
+                    found |= self._scores(request, texts)
                 except OutOfMemory:
-                    short |= {question.ticket.id for question, _ in asked}
+                    short |= set(texts)
         self.timed_out = self.processes.any(self.timed_out)
         self.without_memory += len(set().union(*self.processes.gather(short)))
         return self.processes.merge(found)
@@ -144,45 +142,40 @@ class NoisyChannel:
         timed_out = (
             ("the time budget ended the LM intent scores: the other tickets have retrieval's",) if self.timed_out else ()
         )
-        short = f"memory ran out for the LM intent scores of {self.without_memory} tickets: they have retrieval's"
+        short = f"memory ran out for the LM intent scores of {self.without_memory} different tickets: they have retrieval's"
         return (*timed_out, *([short] if self.without_memory else []))
 
     def _expired(self) -> bool:
         self.timed_out |= self.processes.any(time.monotonic() > self.deadline)
         return self.timed_out
 
-    def _scores(self, request: str, asked: Sequence[tuple[IntentQuestion, LabelledTicket]]) -> dict[str, float]:
-        texts = list(dict.fromkeys(question.ticket.text for question, _ in asked))
+    def _scores(self, request: str, texts: Sequence[str]) -> dict[Pair, float]:
         try:
             prompt = self.writer.request(request, max_new_tokens=MAX_TICKET_TOKENS)
         except NoPrompt:
             return {}
         tickets = [self.writer.continuation(text)[:MAX_TICKET_TOKENS] for text in texts]
-        of_text = dict(zip(texts, log_likelihoods(self.model, prompt, tickets), strict=True))
-        return {pair_key(question, row): of_text[question.ticket.text] for question, row in asked}
+        scores = log_likelihoods(self.model, prompt, tickets)
+        return {(request, text): score for text, score in zip(texts, scores, strict=True)}
 
 
-def _by_request(
-    questions: Sequence[IntentQuestion], request_of: Request
-) -> list[tuple[str, list[tuple[IntentQuestion, LabelledTicket]]]]:
-    """Every request that is needed, in the order of first need, and the tickets and rows that need it."""
-    found: dict[str, list[tuple[IntentQuestion, LabelledTicket]]] = defaultdict(list)
-    for question in questions:
-        for row in question.rows:
-            found[request_of(row)].append((question, row))
-    return list(found.items())
+def _by_request(pairs: Iterable[Pair]) -> list[tuple[str, list[str]]]:
+    """Every request in the order of first need, and the tickets that need it, each once."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for request, text in pairs:
+        found[request][text] = None
+    return [(request, list(texts)) for request, texts in found.items()]
 
 
-def pair_key(question: IntentQuestion, row: LabelledTicket) -> str:
-    """The name of a ticket and a row that it is scored with."""
-    return f"{question.ticket.id}\n{row.id}"
+def _summed(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {intent: sum(each[intent] for each in scores) for intent in scores[0]}
 
 
-def _best_rows(question: IntentQuestion, likelihoods: Mapping[str, float]) -> dict[str, float]:
+def _best_rows(question: IntentQuestion, request_of: Request, likelihoods: Mapping[Pair, float]) -> dict[str, float]:
     """The score of each intent's best row; nothing if a row has none."""
     found: dict[str, float] = {}
     for row in question.rows:
-        score = likelihoods.get(pair_key(question, row), math.nan)
+        score = likelihoods.get((request_of(row), question.ticket.text), math.nan)
         if not math.isfinite(score):
             return {}
         found[row.intent] = max(found.get(row.intent, -math.inf), score)

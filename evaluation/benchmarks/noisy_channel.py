@@ -2,21 +2,20 @@
 
 On draws from public sets a base scores each test ticket given each of the nearest rows (`finetune.noisy_channel`), for several
 things that it may be given. The scores are kept in a folder, so all weights, numbers of candidates and ways of counting are
-tried at once, on the same scores. `tuned` is the base with an adapter that was trained to write the rows' tickets, given what the
-untuned one is given. Differences are paired, ± one standard error over draws.
+tried at once, on the same scores. `tuned` is the base with an adapter that was trained to write the rows' tickets, given the
+same. Differences are paired, ± one standard error over draws.
 """
 
 import argparse
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from torch.nn import Module
 
 from evaluation.benchmarks.fewshot import calibration_error
 from evaluation.benchmarks.public_sets import (
@@ -41,9 +40,10 @@ from finetune.base_selection import base_problems
 from finetune.gates import LmWeight, lm_scores_gate
 from finetune.lora import temporary_adapter
 from finetune.memory import OutOfMemory
-from finetune.noisy_channel import NEAR_ROWS, UNSURE, NoisyChannel, Request, pair_key
-from finetune.prompt import PromptWriter, prompt_writer
+from finetune.noisy_channel import NEAR_ROWS, UNSURE, NoisyChannel, Pair, Request
+from finetune.prompt import prompt_writer
 from finetune.training import train
+from finetune.training_data import config_for
 from retrieval.console import say
 from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.encoder import Encoder, Vectors, humanised, load_encoder
@@ -52,9 +52,8 @@ from retrieval.intent_classifier import Floats, IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.lm_fusion import fuse
 from retrieval.prompt_text import named_ticket_request, ticket_request
-from retrieval.retrieve import IntentQuestion
 from retrieval.runtime import configure, deterministic_kernels
-from retrieval.tickets import InputProblems, LabelledTicket, Ticket
+from retrieval.tickets import InputProblems, LabelledTicket
 from retrieval.train_set import Rows, TrainSet
 
 ANOTHER = "Write another customer's ticket about the same thing."
@@ -82,7 +81,7 @@ GIVEN: Mapping[str, Request] = {  # what the base is given
     "name, tuned": named_ticket_request,
 }
 TUNED = ("tuned", "name, tuned")
-TUNED_LEARNING_RATE, TUNED_EPOCHS = 2e-4, 2
+TUNED_EPOCHS = 2
 WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 SCORED_BELOW = 0.95  # tickets with a higher confidence of the classifier are not scored: they are right anyway
 THRESHOLDS = (0.7, 0.8, 0.9, SCORED_BELOW)
@@ -209,28 +208,29 @@ def _scores(train_set: TrainSet, tickets: Sequence[LabelledTicket], rows: Rows, 
     """(m, k) scores of the candidate rows; NaN where there is none."""
     if base is None:
         raise InputProblems([f"--cache: found no scores of {given} for a draw, expected all, as --base-model is none"])
-    writer, stored = prompt_writer(base.tokenizer, base.max_length), train_set.rows
-    questions = [
-        IntentQuestion(Ticket(ticket.id, ticket.text), tuple(stored[r] for r in own if r >= 0), 0.0)
-        for ticket, own in zip(tickets, rows, strict=True)
-    ]
-    if given not in TUNED:
-        likelihoods = _likelihoods(base.model, writer, given, questions)
-    else:
-        with temporary_adapter(base, seed=0) as model:
-            pairs = [writer.answer(row.id, GIVEN[given](row), row.text) for row in stored]
-            train(model, [pairs] * TUNED_EPOCHS, learning_rate=TUNED_LEARNING_RATE, seed=0, label="train on tickets")
-            likelihoods = _likelihoods(model.base_model, writer, given, questions)  # no PeftModel, so the adapter stays on
+    stored, request_of = train_set.rows, GIVEN[given]
+    asked = {(i, k): (request_of(stored[rows[i, k]]), tickets[i].text) for i, k in np.argwhere(rows >= 0).tolist()}
+    likelihoods = _likelihoods(base, stored, asked.values(), given)
     found = np.full(rows.shape, np.nan)
-    for i, question in enumerate(questions):
-        for k, row in enumerate(question.rows):
-            found[i, k] = likelihoods.get(pair_key(question, row), np.nan)  # a prompt may be too long
+    for place, pair in asked.items():
+        found[place] = likelihoods.get(pair, np.nan)  # a prompt may be too long
     return found
 
 
-def _likelihoods(model: Module, writer: PromptWriter, given: str, questions: Sequence[IntentQuestion]) -> Mapping[str, float]:
-    channel = NoisyChannel(model, writer, 1.0, ("reply",))
-    found = channel.row_scores(questions, GIVEN[given])
+def _likelihoods(base: BaseModel, stored: Sequence[LabelledTicket], pairs: Iterable[Pair], given: str) -> Mapping[Pair, float]:
+    writer = prompt_writer(base.tokenizer, base.max_length)
+    if given not in TUNED:
+        return _complete(NoisyChannel(base.model, writer, 1.0, ()), pairs)
+    with temporary_adapter(base, seed=0) as model:
+        examples = [writer.answer(row.id, GIVEN[given](row), row.text) for row in stored]
+        learning_rate = config_for(base).learning_rate
+        train(model, [examples] * TUNED_EPOCHS, learning_rate=learning_rate, seed=0, label="train on tickets")
+        # No PeftModel, so the adapter stays on.
+        return _complete(NoisyChannel(model.base_model, writer, 1.0, ()), pairs)
+
+
+def _complete(channel: NoisyChannel, pairs: Iterable[Pair]) -> Mapping[Pair, float]:
+    found = channel.likelihoods(pairs)
     if channel.limits:
         raise OutOfMemory(channel.limits[0])
     return found

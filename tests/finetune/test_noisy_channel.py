@@ -145,11 +145,11 @@ def test_tickets_without_memory_get_no_score_and_the_run_says_so(
     found = scorer(tiny)
     with monkeypatch.context() as patch:
         runs_out(patch, tiny)
-        assert found.score([question("v1"), question("v2")]) == {}
+        assert found.score([question("v1"), question("v2", "how?")]) == {}
         with pytest.raises(OutOfMemory, match="scoring tickets does not fit"):
             log_likelihoods(tiny.model, [1, 2], [(1, 2)])
     assert found.without_memory == 2
-    assert "memory ran out for the LM intent scores of 2 tickets" in found.limits[0]
+    assert "memory ran out for the LM intent scores of 2 different tickets" in found.limits[0]
     assert set(found.score([question("v3")])) == {"v3"}
 
 
@@ -206,3 +206,11 @@ def test_a_ticket_that_cannot_be_scored_given_both_gets_no_score() -> None:
     found = NoisyChannel(tiny.model, prompt_writer(tiny.tokenizer, 260), 1.0, ("name", "reply"))
     assert found.score([question("v")]) == {}, "a name is short enough for this base and a reply is not"
     assert NoisyChannel(tiny.model, prompt_writer(tiny.tokenizer, 260), 1.0, ("name",)).score([question("v")]) != {}
+
+
+def test_name_and_reply_are_shown_as_one_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr("finetune.noisy_channel.bar", lambda items, label: shown.append((label, len(items))) or items)
+    scorer(base(), given=("name", "reply")).score([question("v1")])
+    names, replies = {row.intent for row in ROWS[:4]}, {row.ideal_reply for row in ROWS[:4]}
+    assert shown == [("LM intent scores", len(names) + len(replies))]
