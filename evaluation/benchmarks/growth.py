@@ -2,19 +2,19 @@
 
 Starts run.py in a process of its own for every size, on made rows: the texts of `scale`, a short sentence as the reply of each
 train row, half as many intents as train rows, at most 150. Time and peak memory are taken from outside. The encoder's own time
-is what a run says with --verbose, in tenths of a second; all else, starting Python and the libraries included, is the rest.
+is what a run says with --verbose, in tenths of a second; all else, starting Python and the libraries included, is the rest. The
+sizes can be shared out with --jsonl; --report prints and writes what is in that file.
 """
 
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from typing import Any
 from evaluation.benchmarks.bench.report import markdown
 from evaluation.benchmarks.scale import INTENTS, made_texts
 from evaluation.command import count, new_parser, print_table, run_command
+from evaluation.measured_lines import add_lines_options, line_problems, with_earlier_lines
 from evaluation.report.charts import new_figure
 from finetune.base_selection import base_problems
 from retrieval.console import say
+from retrieval.cpu import described, usable_cores
 from retrieval.files import write_jsonl, write_text
 from retrieval.run_files import RECORD
 from retrieval.tickets import InputProblems
@@ -61,6 +63,7 @@ class Measured:
     peak_gib: float  # most resident memory
     stages: dict[str, float]  # seconds of each stage, as run.json has them; of writing, as it was said
     encoder: dict[str, float]  # seconds of the encoder alone, in each stage that uses it
+    machine: str  # on which it ran
 
     @property
     def embedding_s(self) -> float:
@@ -87,7 +90,13 @@ def measure(base: str, train_rows: int, val_rows: int) -> Measured:
     stages, encoder = said_seconds(said)
     if not {"index", "embed"} <= encoder.keys():
         raise RunFailed(f"{what}: found no times of the encoder in what it printed, expected them with --verbose")
-    return Measured(base, train_rows, val_rows, round(wall_s, 3), round(peak_gib, 3), stages | exact, encoder)
+    return Measured(base, train_rows, val_rows, round(wall_s, 3), round(peak_gib, 3), stages | exact, encoder, machine())
+
+
+def machine() -> str:
+    """The cores that a run may use, and the processor."""
+    cores = usable_cores()
+    return f"{cores} {'core' if cores == 1 else 'cores'} of an {described()}"
 
 
 def make_files(folder: Path, train_rows: int, val_rows: int) -> None:
@@ -214,7 +223,8 @@ def _scale(panels: Any, peaks: Sequence[float]) -> None:
 def write_docs(runs: Sequence[Measured], lines: Sequence[dict[str, str]], folder: Path) -> None:
     """Writes growth.md and growth.png into a folder; raises MissingPackage without matplotlib."""
     draw(runs, folder / "growth.png")
-    top = f"# Growth\n\n`python -m evaluation.benchmarks.growth` on {os.cpu_count()} cores ({platform.machine()}).\n"
+    machines = "; ".join(dict.fromkeys(run.machine for run in runs))
+    top = f"# Growth\n\n`python -m evaluation.benchmarks.growth` on {machines}.\n"
     write_text(folder / "growth.md", "\n".join([top, markdown(lines), "![seconds and GiB over rows](growth.png)", NOTES]))
 
 
@@ -237,6 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs_help = "further sizes (default: 10000x5000)"
     add("--pairs", type=pair, nargs="*", default=[(10_000, 5000)], metavar="TRAINxVAL", help=pairs_help)
     add("--base-model", nargs="+", default=["none"], metavar="BASE", help="as for run.py; several in turn (default: none)")
+    add_lines_options(parser)
     add("--docs", type=Path, metavar="DIR", help="write growth.md and growth.png into this folder")
     options = parser.parse_args(arguments)
     return run_command(lambda: run(options), failures=(RunFailed,))
@@ -248,16 +259,20 @@ def run(options: argparse.Namespace) -> int:
         raise InputProblems(problems)
     if options.docs:
         new_figure(1, 1)  # says that matplotlib is missing before an hour is spent
-    runs: list[Measured] = []
-    for base in options.base_model:
-        for rows in sizes(options):
-            runs.append(measure(base, *rows))
-            print(json.dumps(asdict(runs[-1])), flush=True)
+    found = with_earlier_lines(() if options.report else measure_all(options), options.jsonl)
+    runs = [Measured(**line) for line in found]
     lines = [table_line(one, further_val_row_s(one, runs)) for one in runs]
     print_table(lines, stderr=True)
     if options.docs:
         write_docs(runs, lines, options.docs)
     return 0
+
+
+def measure_all(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every size with every base."""
+    for base in options.base_model:
+        for rows in sizes(options):
+            yield asdict(measure(base, *rows))
 
 
 def sizes(options: argparse.Namespace) -> list[tuple[int, int]]:
@@ -270,6 +285,7 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options."""
     found = [] if options.docs is None or options.docs.is_dir() else [f"--docs {options.docs}: found no such folder"]
     found += [problem for base in options.base_model for problem in base_problems(base, Path())]
+    found += line_problems(options, key="train_rows")
     return found if sizes(options) else [*found, "found no size, expected numbers behind --val, --train or --pairs"]
 
 

@@ -43,7 +43,7 @@ def measured(base: str, train_rows: int, val_rows: int) -> Measured:
     """A run whose encoder takes 10 ms a train row and 5 ms a val row, and whose answers take 1 ms each."""
     encoder = {"index": train_rows / 100, "embed": val_rows / 200, "answer": 0.5}
     stages = {"start": 4.0, "index": train_rows / 100 + 1, "embed": val_rows / 200, "answer": val_rows / 1000, "write": 0.1}
-    return Measured(base, train_rows, val_rows, sum(stages.values()), 1.5, stages, encoder)
+    return Measured(base, train_rows, val_rows, sum(stages.values()), 1.5, stages, encoder, "2 cores of a P")
 
 
 @pytest.mark.parametrize(("train_rows", "val_rows", "intents"), [(1, 1, 1), (30, 10, 15), (41, 170, 20), (320, 1, 150)])
@@ -170,8 +170,22 @@ def test_lines_table_page_and_plot_are_written(
     assert "ms / val row" in said.err
     page = (tmp_path / "growth.md").read_text(encoding="utf-8")
     assert page.count("\n| none | ") == page.count("\n| smollm2-135m | ") == 5
+    assert "growth` on 2 cores of a P.\n" in page
     assert page.endswith(NOTES)
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_sizes_that_were_shared_out_are_reported_together(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(growth, "measure", measured)
+    lines = ["--jsonl", str(tmp_path / "lines.jsonl")]
+    assert main(["--val", "10", "--train", "--pairs", *lines]) == 0
+    assert main(["--val", "100", "--train", "--pairs", *lines, "--base-model", "smollm2-135m"]) == 0
+    monkeypatch.setattr(growth, "measure", lambda *_: pytest.fail("measured"))
+    assert main(["--report", *lines, "--docs", str(tmp_path)]) == 0
+    page = (tmp_path / "growth.md").read_text(encoding="utf-8")
+    assert (page.count("\n| none | "), page.count("\n| smollm2-135m | ")) == (1, 1)
 
 
 def test_a_plot_needs_no_series(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -195,6 +209,7 @@ def test_without_matplotlib_nothing_is_measured(
         (["--docs", "no/such"], "--docs no/such: found no such folder"),
         (["--val", "--train", "--pairs"], "found no size, expected numbers behind --val, --train or --pairs"),
         (["--base-model", "none", "no such base"], "--base-model no such base: found"),
+        (["--report"], "--report: found no earlier lines"),
     ],
 )
 def test_bad_options_are_status_2(words: Sequence[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
