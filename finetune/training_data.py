@@ -16,6 +16,7 @@ from finetune.base_model import BaseModel
 from finetune.prompt import Example, NoPrompt, PromptWriter
 from retrieval.exemplars import EXEMPLARS, NearRows, choose_exemplars, exemplar_scores, near_rows, with_own_row
 from retrieval.intent_classifier import Floats, IntentClassifier
+from retrieval.reference_numbers import for_ticket
 from retrieval.tickets import LabelledTicket
 from retrieval.train_set import representative_rows
 
@@ -78,7 +79,7 @@ def make_training_data(
         for i in learned:
             exemplars = _exemplars(classifier, near[i], log_probabilities[i], config.exemplars, i if with_own[i] else None)
             try:
-                examples.append(writer.example(rows[i], exemplars))
+                examples.append(_example(writer, rows[i], exemplars))
             except NoPrompt:
                 too_long[rows[i].id] = None
         epochs.append(tuple(examples))
@@ -94,10 +95,15 @@ def judging_examples(
     for i, row in enumerate(classifier.train_set.rows):
         exemplars = _exemplars(classifier, near[i], log_probabilities[i], config.exemplars, None)
         try:
-            found[i] = writer.example(row, exemplars)
+            found[i] = _example(writer, row, exemplars)
         except NoPrompt:
             continue
     return found
+
+
+def _example(writer: PromptWriter, row: LabelledTicket, exemplars: Sequence[LabelledTicket]) -> Example:
+    """Raises NoPrompt if the reply leaves no room; as for a new ticket, the exemplars hold the row's own reference number."""
+    return writer.example(row, [for_ticket(exemplar, row.text) for exemplar in exemplars])
 
 
 def _near_rows(classifier: IntentClassifier, log_probabilities: Floats) -> list[NearRows]:

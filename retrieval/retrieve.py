@@ -24,6 +24,7 @@ from retrieval.exemplars import (
 from retrieval.index import ranked
 from retrieval.intent_classifier import Floats, IntentClassifier, ScorerOutputs
 from retrieval.lm_fusion import LmScores, fuse, lm_score_matrix
+from retrieval.reference_numbers import for_ticket
 from retrieval.tickets import LabelledTicket, Ticket
 from retrieval.train_set import Rows
 
@@ -63,7 +64,7 @@ class Retrieval:
     in_scope_score: float  # highest cosine to an intent; low for a ticket that belongs to none
     in_scope_threshold: float  # what it is compared with
     neighbours: tuple[Neighbour, ...]  # nearest train rows, best first
-    exemplars: tuple[LabelledTicket, ...]  # rows to answer from, best first
+    exemplars: tuple[LabelledTicket, ...]  # rows to answer from, best first, their replies as `for_ticket` makes them
     tied: LabelledTicket | None = None  # another row of the predicted intent, nearly as good as the first exemplar
     composed: str = ""  # a reply made of both, if that was asked for and they fit
     intent_has_rows: bool = True  # False if only a taxonomy names the predicted intent: then no stored reply is about it
@@ -143,7 +144,7 @@ def retrieve(
                 in_scope_score=float(scores.in_scope[i]),
                 in_scope_threshold=classifier.in_scope_threshold,
                 neighbours=_neighbours(classifier, ticket, near[i], log_p[i], scores.row_bm25[i]),
-                **_stored(classifier, near[i], log_p[i], exemplars),
+                **_stored(classifier, ticket, near[i], log_p[i], exemplars),
             )
             for i, ticket in enumerate(asked)
         )
@@ -162,16 +163,17 @@ def retrieve_train_rows(classifier: IntentClassifier, rows: Rows, log_probabilit
     vectors = train_set.ticket_vectors[rows]
     near = near_rows(classifier, vectors, log_probabilities, hidden=[int(row) for row in rows])
     in_scope = (vectors @ classifier.class_vectors.T).max(axis=1) if len(rows) else ()
+    tickets = [Ticket(train_set.rows[row].id, train_set.rows[row].text) for row in rows]
     return tuple(
         Retrieval(
-            ticket=Ticket(train_set.rows[row].id, train_set.rows[row].text),
+            ticket=ticket,
             intents=_intent_scores(classifier, log_p, None, i, {}),
             in_scope_score=float(score),
             in_scope_threshold=classifier.in_scope_threshold,
             neighbours=(),
-            **_stored(classifier, near[i], log_p, EXEMPLARS),
+            **_stored(classifier, ticket, near[i], log_p, EXEMPLARS),
         )
-        for i, (row, log_p, score) in enumerate(zip(rows, log_probabilities, in_scope, strict=True))
+        for i, (ticket, log_p, score) in enumerate(zip(tickets, log_probabilities, in_scope, strict=True))
     )
 
 
@@ -244,14 +246,17 @@ class _Stored(TypedDict):
     intent_has_rows: bool
 
 
-def _stored(classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int) -> _Stored:
-    """The rows that a reply is made of."""
+def _stored(classifier: IntentClassifier, ticket: Ticket, near: NearRows, log_p: Floats, count: int) -> _Stored:
+    """The rows that a reply is made of, with the ticket's own reference number in their replies."""
     train_set, intent = classifier.train_set, int(ranked(log_p, 1)[0])
     scores = exemplar_scores(near, log_p, train_set.labels)
-    chosen = tuple(train_set.rows[i] for i in choose_exemplars(train_set, near, scores, count=count))
+    chosen = choose_exemplars(train_set, near, scores, count=count)
     tied = tied_row(train_set, near, scores, intent=intent)
-    has_rows = train_set.has_rows(intent)
-    return {"exemplars": chosen, "tied": None if tied is None else train_set.rows[tied], "intent_has_rows": has_rows}
+    return {
+        "exemplars": tuple(for_ticket(train_set.rows[i], ticket.text) for i in chosen),
+        "tied": None if tied is None else for_ticket(train_set.rows[tied], ticket.text),
+        "intent_has_rows": train_set.has_rows(intent),
+    }
 
 
 def _neighbours(

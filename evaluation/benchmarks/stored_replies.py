@@ -1,7 +1,8 @@
 """python -m evaluation.benchmarks.stored_replies: which stored reply is copied, and do two of them joined answer better?
 
 On draws from a public set with replies, or on the sample with --split. First the weights of the exemplar ranking: the reply
-that is copied against the ideal one, for the present weights and others. Then replies composed of the two best rows of the
+that is copied against the ideal one, for the present weights and others, and word for word instead of with the ticket's own
+reference number. Then replies composed of the two best rows of the
 predicted intent: the second joined to the first where their scores differ by less than a gap, or only those of its sentences
 that `retrieval.compose` adds. Facts are those of `retrieval.facts`; where labels name required facts (--split), these.
 Differences are paired, ± one standard error over test rows.
@@ -27,8 +28,9 @@ from retrieval.exemplars import INTENT_WEIGHT, REPLY_WEIGHT, TICKET_WEIGHT, Near
 from retrieval.facts import facts
 from retrieval.intent_classifier import Floats, IntentClassifier, fit_classifier, winners
 from retrieval.label_names import label_names_gate
+from retrieval.reference_numbers import for_ticket
 from retrieval.runtime import configure
-from retrieval.tickets import InputProblems
+from retrieval.tickets import InputProblems, LabelledTicket
 from retrieval.train_set import TrainSet
 
 PRESENT = (TICKET_WEIGHT, REPLY_WEIGHT, INTENT_WEIGHT)
@@ -52,6 +54,7 @@ Choice = Callable[["Case"], str]
 class Case:
     """A test ticket, and what there is to answer it from."""
 
+    ticket: str
     vector: Vectors  # (d,) of the ticket
     near: NearRows
     log_p: Floats  # (c,)
@@ -70,17 +73,22 @@ def cases(classifier: IntentClassifier, texts: Sequence[str], vectors: Vectors, 
     log_p = classifier.score(vectors, texts).log_probabilities
     near = near_rows(classifier, vectors, log_p)
     for i, label in enumerate(labels):
-        yield Case(vectors[i], near[i], log_p[i], classifier.train_set, label)
+        yield Case(texts[i], vectors[i], near[i], log_p[i], classifier.train_set, label)
 
 
 def copied(weights: tuple[float, float, float]) -> Choice:
-    """Copies the first row of a ranking."""
+    """Copies the first row of a ranking, with the ticket's reference number, as a run does."""
+    return lambda case: for_ticket(_first_row(case, weights), case.ticket).ideal_reply
 
-    def choice(case: Case) -> str:
-        (first,) = choose_exemplars(case.train_set, case.near, case.scores(weights), count=1)
-        return case.train_set.rows[int(first)].ideal_reply
 
-    return choice
+def word_for_word(case: Case) -> str:
+    """The same with the present weights, whatever reference number it holds."""
+    return _first_row(case, PRESENT).ideal_reply
+
+
+def _first_row(case: Case, weights: tuple[float, float, float]) -> LabelledTicket:
+    (first,) = choose_exemplars(case.train_set, case.near, case.scores(weights), count=1)
+    return case.train_set.rows[int(first)]
 
 
 def joined(gap: float, encoder: Encoder, *, fitting: bool) -> Choice:
@@ -98,7 +106,7 @@ def joined(gap: float, encoder: Encoder, *, fitting: bool) -> Choice:
         row = tied_row(case.train_set, case.near, case.scores(PRESENT), intent=intent, gap=gap)
         if row is None:
             return first
-        second = stored[row].ideal_reply
+        second = for_ticket(stored[row], case.ticket).ideal_reply
         texts = [*sentences(first), *sentences(second)]
         known = dict(zip(texts, encoder.encode(texts), strict=True))
         return (compose(first, second, case.vector, known) or first) if fitting else f"{first} {second}"
@@ -167,6 +175,7 @@ def run(options: argparse.Namespace) -> int:
     found = list(sample_cases(options.split, encoder)) if options.split else list(public_cases(options, encoder))
     present = graded(found, copied(PRESENT), grading)
     choices: dict[str, Choice] = {"copy of the first, present ranking": copied(PRESENT)}
+    choices["word for word, reference numbers of others included"] = word_for_word
     choices |= {"ticket {}, reply {}, intent {}".format(*weights): copied(weights) for weights in RANKINGS}
     for fitting in (False, True):
         what = "its fitting sentences" if fitting else "the second"

@@ -94,3 +94,17 @@ def test_representative_rows_alone_are_learned_and_their_exemplars_come_from_all
 def test_a_large_base_on_a_cpu_learns_from_fewer_rows() -> None:
     assert config_for(base()).rows is None
     assert config_for(replace(base(), parameters=7_000_000_000)).rows == LARGE_BASE_CPU_ROWS
+
+
+def test_prompts_of_a_train_row_show_its_own_reference_number_and_no_others() -> None:
+    orders = [
+        row(20 + i, f"cancel order {n}", "order.cancel", f"Order {n} is cancelled, {i}.") for i, n in enumerate((11111, 22222))
+    ]
+    classifier = classifier_for((*ROWS, *orders))
+    log_p = out_of_fold_log_probabilities(classifier)
+    (epoch,) = make_training_data(classifier, log_p, WRITER, TrainingConfig(epochs=1), seed=0).epochs
+    judged = judging_examples(classifier, log_p, WRITER, TrainingConfig())
+    for examples in (epoch, judged):
+        assert "Order 11111 is cancelled, 1." in prompt_of(examples[6])
+        assert "22222" not in prompt_of(examples[6])
+        assert "Order 22222 is cancelled, 0." in prompt_of(examples[7])

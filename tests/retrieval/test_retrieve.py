@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.intent_classifier import IntentClassifier, fit_classifier
 from retrieval.label_names import label_names_gate
 from retrieval.prediction import retrieval_record
+from retrieval.reference_numbers import GAP
 from retrieval.retrieve import IntentQuestion, LmScorer, Retrieval, retrieve, retrieve_train_rows
 from retrieval.tickets import LabelledTicket, Ticket
 from tests.fakes import ROWS, HashEncoder, row, train_set, with_rowless
@@ -207,3 +209,25 @@ def test_train_rows_of_a_taxonomy_may_be_taken_for_an_intent_without_rows() -> N
     (found,) = retrieve_train_rows(classifier, np.array([6]), log_p[[6]])
     assert (found.intent, found.intent_has_rows) == ("security.audit", False)
     assert np.isfinite(log_p).all()
+
+
+def test_stored_replies_hold_the_reference_number_of_the_ticket_that_they_answer() -> None:
+    others = (row(7, "cancel order 7788990", "order.cancel", "Order 7788990 is cancelled."),)
+    others += (row(8, "stop my order 5566770 now", "order.cancel", "We stopped 5566770 at once."),)
+    classifier = classifier_of([*ROWS, *others])
+    found, without = ask(classifier, [Ticket("v1", "cancel order 1122334"), Ticket("v2", "cancel my order")])
+    assert found.exemplars[0] == replace(others[0], ideal_reply="Order 1122334 is cancelled.")
+    assert without.exemplars[0].ideal_reply == f"Order {GAP} is cancelled."
+    assert found.neighbours[0].row == others[0], "a neighbour is shown as it is stored"
+    for retrieval in (found, without):
+        shown = " ".join(one.ideal_reply for one in (*retrieval.exemplars, retrieval.tied or retrieval.exemplars[0]))
+        assert "7788990" not in shown
+        assert "5566770" not in shown
+
+
+def test_a_train_row_is_shown_its_own_reference_number_in_the_replies_to_others() -> None:
+    rows = (*ROWS, row(7, "cancel order 7788990", "order.cancel", "Order 7788990 is cancelled."))
+    rows += (row(8, "cancel order 5566770", "order.cancel", "Order 5566770 is stopped."),)
+    classifier = classifier_of(rows)
+    (found,) = retrieve_train_rows(classifier, np.array([6]), out_of_fold_log_probabilities(classifier)[[6]])
+    assert found.exemplars[0].ideal_reply == "Order 7788990 is stopped."

@@ -13,6 +13,7 @@ from finetune.noisy_channel import NEAR_ROWS
 from retrieval.encoder import Encoder
 from retrieval.exemplars import INTENT_WEIGHT, REPLY_WEIGHT, TICKET_WEIGHT, choose_exemplars, exemplar_scores
 from retrieval.intent_classifier import Floats
+from retrieval.reference_numbers import for_ticket
 
 INTENT_WEIGHTS = (0.0, 0.02, 0.05, 0.1, 0.2)  # in the exemplar ranking
 ROW_WEIGHTS = (0.005, 0.01, 0.02, 0.05)  # of a row's own score in it, a nat
@@ -65,7 +66,7 @@ def reply_by_row(scored: Scored, i: int, given: str, weight: float) -> str:
         ranked[places] = found[places] + weight * own
         found = ranked
     (first,) = choose_exemplars(train_set, near, found, count=1)
-    return train_set.rows[int(first)].ideal_reply
+    return for_ticket(train_set.rows[int(first)], scored.tickets[i].text).ideal_reply
 
 
 def _in_turn(replies: Sequence[str]) -> Callable[[Case], str]:
@@ -85,6 +86,6 @@ def _copied(
 def _means(scored: Scored, found: Floats, choice: Callable[[Case], str], grading: Encoder) -> tuple[float, float]:
     """The mean cosine and recall of facts of the replies that a choice gives, with these (m, c) log-probabilities."""
     train_set, labels = scored.classifier.train_set, [Label(r.id, (r.intent,), r.ideal_reply) for r in scored.tickets]
-    parts = zip(scored.vectors, scored.near, found, labels, strict=True)
-    own = graded([Case(vector, near, p, train_set, label) for vector, near, p, label in parts], choice, grading)
+    parts = zip([ticket.text for ticket in scored.tickets], scored.vectors, scored.near, found, labels, strict=True)
+    own = graded([Case(text, vector, near, p, train_set, label) for text, vector, near, p, label in parts], choice, grading)
     return float(own.cosine.mean()), float(np.nanmean(own.recall))

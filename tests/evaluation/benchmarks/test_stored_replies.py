@@ -44,7 +44,9 @@ def test_required_facts_count_where_labels_have_them_and_those_of_the_ideal_repl
     label = Label("v", ("a",), "It takes 3 days and 2 hours.", must_mention=(("3 days",), ("blue",)))
     found = case()
     by_label = graded(
-        [Case(found.vector, found.near, found.log_p, found.train_set, label)], lambda _: "It takes 3 days.", ENCODER
+        [Case(found.ticket, found.vector, found.near, found.log_p, found.train_set, label)],
+        lambda _: "It takes 3 days.",
+        ENCODER,
     )
     assert by_label.recall.tolist() == [0.5]
     plain = Label("v", ("a",), label.ideal_reply)

@@ -19,7 +19,7 @@ def test_a_rows_own_score_brings_its_reply_to_the_front() -> None:
 def test_equal_scores_and_missing_ones_leave_the_ranking(score: float) -> None:
     found, label = scored([[score] * 3] * 2), Label("x", ("x",), "x")
     for i in (0, 1):
-        case = Case(found.vectors[i], found.near[i], found.log_p[i], found.classifier.train_set, label)
+        case = Case("", found.vectors[i], found.near[i], found.log_p[i], found.classifier.train_set, label)
         without = copied((TICKET_WEIGHT, REPLY_WEIGHT, INTENT_WEIGHT))(case)
         assert reply_by_row(found, i, "reply", 1.0) == without
 
