@@ -115,12 +115,12 @@ def supported_examples(
     rows = representative_rows(train_set, at_most=config.rows or len(train_set.rows))
     found = []
     for i, retrieval in zip(rows, retrieve_train_rows(classifier, rows, log_probabilities[rows]), strict=True):
-        row = train_set.rows[i]
-        known = facts(" ".join([*(shown.ideal_reply for shown in retrieval.exemplars), row.text]))
+        row, shown = train_set.rows[i], retrieval.exemplars[: config.exemplars]
+        known = facts(" ".join([*(exemplar.ideal_reply for exemplar in shown), row.text]))
         target = " ".join(sentence for sentence in sentences(row.ideal_reply) if facts(sentence) <= known)
         if target:
             with suppress(NoPrompt):
-                found.append(writer.example(replace(row, ideal_reply=target), retrieval.exemplars))
+                found.append(writer.example(replace(row, ideal_reply=target), shown))
     return tuple(found)
 
 

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from finetune.base_selection import BaseCandidate, Precision, candidates
-from finetune.memory import free_gib, free_gpu_gib
+from finetune.memory import free_gib, free_gpu_gib, free_machine_gib
 from retrieval.checkpoint_files import CHECKPOINT
 from retrieval.console import say
 from retrieval.cpu import has_bf16
@@ -46,6 +46,7 @@ LARGE_ON_CPU_GIB = 8.0  # of free memory for fine-tuning one of 1.5 billion para
 CPU_MAX_LENGTH = 1024  # tokens of prompt and reply: what a small base attends to, and what fits into 3 GiB with its gradients
 GPU_MAX_LENGTH = 2048
 BYTES_PER_PARAMETER: dict[Precision, float] = {"fp32": 4.0, "bf16": 2.0, "nf4": 0.7}
+CONVERTING = 1.85  # times the weights in memory while a GGUF file is converted: 5.3 GiB for 1.54 billion parameters in bf16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "nf4": torch.bfloat16}  # of the weights that are not quantised
 
 
@@ -114,7 +115,7 @@ def _load(candidate: BaseCandidate, deadline: float) -> BaseModel:
     count = parameter_count(files.path)
     on_cpu = not torch.cuda.is_available()
     precision = candidate.precision or ("bf16" if on_cpu and has_bf16() else "fp32")
-    check_memory(files.name, count, precision)
+    check_memory(files.name, _weights_gib(count, precision), free_gib(), doing=f"in {precision}")
     return _read(files, precision)
 
 
@@ -148,18 +149,26 @@ def parameter_count(folder: Path) -> int:
     return count
 
 
-def check_memory(name: str, parameters: int, precision: Precision) -> None:
-    """Refuses a base whose weights alone cannot fit, before they are read.
+def check_memory(name: str, gib: float, free: float, *, doing: str) -> None:
+    """Refuses what cannot fit before it is begun.
+
+    Args:
+        name: of the base.
+        gib: needed.
+        free: free where the work is done, in GiB.
+        doing: what it is needed for, as "in bf16".
 
     Raises:
         ModelUnavailable: with what is needed and what is free.
     """
-    needed, free = parameters * BYTES_PER_PARAMETER[precision] / 2**30, free_gib()
-    if needed > free:
+    if gib > free:
         raise ModelUnavailable(
-            f"the base model {name} needs {needed:.1f} GiB of memory in {precision}, found {free:.1f} GiB free: "
-            "name a smaller base"
+            f"the base model {name} needs {gib:.1f} GiB of memory {doing}, found {free:.1f} GiB free: name a smaller base"
         )
+
+
+def _weights_gib(parameters: int, precision: Precision) -> float:
+    return parameters * BYTES_PER_PARAMETER[precision] / 2**30
 
 
 def cpu_runs_large() -> bool:
@@ -194,7 +203,8 @@ def _converted(files: ModelFiles, deadline: float) -> ModelFiles:
                 return found
             count = _gguf_parameter_count(files.path)
             precision: Precision = "bf16" if count >= LARGE_PARAMETERS else "fp32"
-            check_memory(files.path.name, count, precision)
+            needed = CONVERTING * _weights_gib(count, precision)
+            check_memory(files.path.name, needed, free_machine_gib(), doing=f"to be converted to {precision}")
             check_disk(cache_folder(), int(count * BYTES_PER_PARAMETER[precision]), cure="make room, or set XDG_CACHE_HOME")
             if (cache_folder() / entry).is_dir():
                 discard(entry)

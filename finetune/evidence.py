@@ -3,8 +3,8 @@
 The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
 other: completion loss with prompts that hide the row's own reply, replies with the prompts of answering. Only replies that pass
 the check are compared with copies, for a replaced one is a copy; where the first fold shows that they will not do, or that they
-clearly do, the second is not measured. A fold whose training diverges or runs out of memory costs its own evidence and nothing
-else. The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
+clearly do, the second is not measured. A fold whose training diverges or runs out of memory ends the measuring, for the gate
+asks for both. The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
 """
 
 import time
@@ -95,34 +95,47 @@ def gather_evidence(
     found = NO_EVIDENCE
     for fold, out in enumerate(fold_rows(setup.classifier)):
         try:
-            if not scale:  # every adapter would be the bare base
-                set_scale(model, 0.0)
-                found = _joined(found, _judge(setup, model, encoder, out, deadline=deadline))
-                continue
-            with fold_adapter(model, f"fold{fold}", seed=setup.seed, processes=setup.processes):
-                run = _train_without(
-                    setup, model, out, plans=plans, deadline=deadline, label=f"train fold {fold + 1} of {FOLDS}"
-                )
-                set_scale(model, scale)
-                judged = _judge(setup, model, encoder, out, deadline=deadline)
-            found = _joined(found, replace(judged, memory_retries=judged.memory_retries + run.memory_retries))
+            found = _joined(found, _judged_fold(setup, model, encoder, fold, out, scale=scale, plans=plans, deadline=deadline))
         except NoAdapter as error:
             found = _joined(found, _failed(f"fold {fold + 1} of {FOLDS} was not judged: {error}", timed_out=error.timed_out))
         except OutOfMemory as error:
             found = _joined(found, _failed(f"fold {fold + 1} of {FOLDS} was not judged: {error}", memory_retries=1))
         release()
-        if found.timed_out:
+        if found.timed_out or found.problems:
             break
         if fold == 0 and found.replies and (stopped := enough(found)):
             return replace(found, stopped=stopped)
     return found
 
 
+def _judged_fold(
+    setup: Setup,
+    model: PeftModel,
+    encoder: Encoder,
+    fold: int,
+    out: Rows,
+    *,
+    scale: float,
+    plans: Sequence[MemoryPlan],
+    deadline: float,
+) -> Evidence:
+    """What an adapter trained without the rows of a fold does with them; at scale 0 that is the bare base."""
+    if not scale:
+        set_scale(model, 0.0)
+        return _judge(setup, model, encoder, out, deadline=deadline)
+    with fold_adapter(model, f"fold{fold}", seed=setup.seed, processes=setup.processes):
+        run = _train_without(setup, model, out, plans=plans, deadline=deadline, label=f"train fold {fold + 1} of {FOLDS}")
+        set_scale(model, scale)
+        judged = _judge(setup, model, encoder, out, deadline=deadline)
+    return replace(judged, memory_retries=judged.memory_retries + run.memory_retries)
+
+
 def fold_rows(classifier: IntentClassifier) -> list[Rows]:
-    """The rows of each fold; none where a single row leaves nothing to train on."""
+    """The rows of each fold, first the one with more rows to judge; none where a single row leaves nothing to train on."""
     train_set = classifier.train_set
     fold_of = folds(train_set, count=FOLDS)
-    return [np.flatnonzero(fold_of == fold) for fold in range(FOLDS)] if len(train_set.rows) > 1 else []
+    found = [np.flatnonzero(fold_of == fold) for fold in range(FOLDS)] if len(train_set.rows) > 1 else []
+    return sorted(found, key=lambda rows: -len(rows_with_siblings(train_set, rows)))
 
 
 def _failed(problem: str, *, timed_out: bool = False, memory_retries: int = 0) -> Evidence:

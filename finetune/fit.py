@@ -273,7 +273,7 @@ def _judged(
         later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
         enough = partial(first_fold_verdict, seed=setup.seed)
         evidence = gather_evidence(setup, model, encoder, scale=scale.value, plans=later, deadline=deadline, enough=enough)
-        untested = "the time budget ended the measuring" if evidence.timed_out else ""
+        untested = "the time budget ended the measuring" if evidence.timed_out else next(iter(evidence.problems), "")
     reply_record = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
     if run.diverged:
         warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")

@@ -54,6 +54,7 @@ class Generations:
     written: dict[str, Generation]  # by row id; rows that the deadline cut off are missing
     too_large: tuple[str, ...] = ()  # rows for which memory did not suffice even alone
     memory_retries: int = 0  # how often memory ran out
+    unsettled: int = 0  # rows that came near a tie in their batch and that the deadline did not let be written again alone
 
 
 def generate(
@@ -98,11 +99,12 @@ def generate(
             if tried == 1:
                 too_large.append(left.pop(0).row_id)
             size = max(1, tried // 2)
-    for prompt in near_ties:
-        alone = _try_batch(job, [prompt]) or {}
+    for settled, prompt in enumerate(near_ties):
+        alone = _try_batch(job, [prompt])
         if time.monotonic() > deadline:
-            break
-        found |= alone
+            return Generations(found, tuple(too_large), memory_retries, unsettled=len(near_ties) - settled)
+        memory_retries += alone is None
+        found |= alone or {}
     return Generations(found, tuple(too_large), memory_retries)
 
 

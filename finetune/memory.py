@@ -102,7 +102,13 @@ def free_gpu_gib() -> float | None:
 def free_gib() -> float:
     """Free memory where a base would be loaded, in GiB: of the GPU if there is one, else of the machine or the container."""
     gpu = free_gpu_gib()
-    return min(psutil.virtual_memory().available / 2**30, _below_limit_gib()) if gpu is None else gpu
+    return free_machine_gib() if gpu is None else gpu
+
+
+def free_machine_gib() -> float:
+    """Free memory of the machine or the container, in GiB, whether there is a GPU or not."""
+    available: int = psutil.virtual_memory().available
+    return min(available / 2**30, _below_limit_gib())
 
 
 def _below_limit_gib(folder: Path = CGROUP) -> float:

@@ -140,9 +140,13 @@ class NoisyChannel:
     def limits(self) -> tuple[str, ...]:
         """What cut the scoring short in a way that a second run may not repeat, a sentence each."""
         timed_out = (
-            ("the time budget ended the LM intent scores: the other tickets have retrieval's",) if self.timed_out else ()
+            ("the time budget ended the LM intent scores: tickets without any keep the classifier's probabilities",)
+            if self.timed_out
+            else ()
         )
-        short = f"memory ran out for the LM intent scores of {self.without_memory} different tickets: they have retrieval's"
+        short = (
+            f"memory ran out for the LM intent scores of {self.without_memory} different tickets: they keep the classifier's"
+        )
         return (*timed_out, *([short] if self.without_memory else []))
 
     def _expired(self) -> bool:

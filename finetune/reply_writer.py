@@ -29,7 +29,7 @@ class WrittenReplies:
     """Replies to tickets."""
 
     replies: dict[str, Reply]  # by ticket id, one for every ticket
-    complete: bool  # False if the deadline came before all that could be written were
+    complete: bool  # False if the deadline came before all that could be written were, near ties once more alone
     memory_retries: int = 0  # how often memory ran out and smaller batches, or copies, took over
 
     @property
@@ -78,7 +78,7 @@ def write_replies(
         options = {"end_id": writer.end_id, "max_new_tokens": max_new_tokens}
         found = generate(model, base, list(prompts.values()), **options, deadline=deadline, label=label)
         replies |= {retrieval.ticket.id: checked_reply(retrieval, prompts, found.written) for retrieval in block}
-        missing += len(prompts) - len(found.written) - len(found.too_large)
+        missing += len(prompts) - len(found.written) - len(found.too_large) + found.unsettled
         memory_retries += found.memory_retries
     parts = processes.gather((missing, memory_retries))
     return WrittenReplies(processes.merge(replies), not sum(part[0] for part in parts), sum(part[1] for part in parts))

@@ -12,6 +12,7 @@ from retrieval import __version__
 from retrieval.columns import add_columns_option
 from retrieval.console import STARTED, Verbosity
 from retrieval.defaults_file import FILE, FLAG, name_or_path, parse_with_defaults
+from retrieval.known_models import known_names
 from retrieval.run_files import PROGRAM
 
 DEFAULTS = Path(__file__).parents[1] / FILE  # beside run.py
@@ -66,9 +67,9 @@ def parser() -> argparse.ArgumentParser:
     weights_help += "new one is there, files of others in it are left alone"
     add("--weights", type=Path, required=True, metavar="DIR", help=weights_help)
     add("--output", type=Path, required=True, metavar="FILE", help="the result, one JSON object; replaced if it is there")
-    base = (
-        "language model: auto (the best that fits into memory), ORG/NAME[@REVISION] on a hub, a checkpoint folder, a .gguf file"
-    )
+    known = ", ".join(known_names("base"))
+    base = f"language model: auto (the best that fits into memory), {known}, ORG/NAME[@REVISION] on a hub, "
+    base += "a checkpoint folder, a .gguf file"
     add_model = partial(add, type=name_or_path, default="auto")
     add_model("--base-model", metavar="BASE", help=f"{base}, or none for retrieval alone (default: auto)")
     encoder_help = "all-mpnet-base-v2, all-MiniLM-L6-v2, a sentence-transformers folder, ORG/NAME[@REVISION] on a hub"
@@ -103,7 +104,10 @@ def parse(arguments: Sequence[str] | None, *, defaults: Path | None = None) -> t
 def training_only_problems(settings: Settings) -> list[str]:
     """A sentence about flags that only training obeys, where nothing is trained; defaults.toml may set them all the same."""
     given = [name for name in TRAINING_ONLY if settings.origins.get(name) == FLAG]
-    return [f"{_flags(given)}: found no --train, expected it: the run in {settings.weights} has its own"] if given else []
+    if not given:
+        return []
+    cure = f"leave it out, for the run in {settings.weights} keeps its own, or name --train"
+    return [f"{_flags(given)}: found without --train, expected with it: {cure}"]
 
 
 def _flags(names: Sequence[str]) -> str:

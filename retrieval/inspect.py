@@ -90,7 +90,7 @@ def inspect(options: argparse.Namespace) -> None:
     encoder = load_encoder_of(run, options.encoder) if run else load_encoder(options.encoder or AUTO)
     for warning in encoder.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    if run and run.lm_weight:
+    if run and (run.lm_weight or "lm_scores" in run.record.get("remote", {})):
         where = f"{options.weights}/predictions.jsonl has what the run decided"
         print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
     classifier = classifier_of(run, rows, taxonomy, encoder)

@@ -370,7 +370,7 @@ def test_without_train_rows_all_problems_come_at_once_and_no_model_is_loaded(
     pieces = (
         "val.jsonl:1:",
         "--output",
-        "--base-model, --encoder, --seed, --remote-model: found no --train",
+        "--base-model, --encoder, --seed, --remote-model: found without --train",
         "weights: cannot be read",
     )
     assert all(piece in sentence for piece, sentence in zip(pieces, said, strict=False))

@@ -1,7 +1,8 @@
 """The program with one part switched off, and the pairs that matter.
 
-Each system differs from its reference in one thing. Parts of the language model show only where replies are generated, so those
-rows stand against the system that always generates, whatever the reply gate of the full system decided.
+Each system differs from its reference in the part, or the parts, that its name says. Parts of the language model show only
+where replies are generated, so those rows stand against the system that always generates, whatever the reply gate of the full
+system decided.
 """
 
 from dataclasses import dataclass, field, replace

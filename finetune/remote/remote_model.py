@@ -104,7 +104,7 @@ class RemoteModel:
             "unanswered": client.failed,
         }
         scores = {"lm_scores": {"weight": WEIGHT, "near_rows": NEAR_ROWS}} if self.intents_gate.passed else {}
-        return {"remote": found, **scores}
+        return {"remote": found | scores}
 
     def summary(self) -> str:
         """What was sent where, and what it cost."""

@@ -197,9 +197,12 @@ def test_a_gguf_file_is_converted_once_and_a_conversion_that_fails_leaves_nothin
     assert len(conversions) == 2
     assert first.path == second.path == str(cache_folder() / f"converted-{first.digest[7:39]}")
     assert (first.name, first.source, second.source) == (str(tmp_path / "cut.gguf"), "file", "file")
-    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: 10**15)
+    monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: 1_540_000_000)
+    monkeypatch.setattr(base_model, "free_gib", lambda: 80.0)  # of a GPU, which has no part in it
+    monkeypatch.setattr(base_model, "free_machine_gib", lambda: 4.0)
     (tmp_path / "huge.gguf").write_bytes(b"GGUF of another size")
-    assert "needs 1862645.1 GiB" in refusal(candidate(tmp_path / "huge.gguf"))
+    expected = "needs 5.3 GiB of memory to be converted to bf16, found 4.0 GiB free"
+    assert expected in refusal(candidate(tmp_path / "huge.gguf"))
     assert len(conversions) == 2, "it is refused before it is converted"
 
 
@@ -223,6 +226,7 @@ def test_a_large_gguf_file_is_converted_to_half_the_size(
     parameters: int, expected: str, tmp_path: Path, conversions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_model, "_gguf_parameter_count", lambda path: parameters)
+    monkeypatch.setattr(base_model, "free_machine_gib", lambda: 8.0)
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
     load_candidate(candidate(tmp_path / "tiny.gguf"))
     assert conversions == [expected]

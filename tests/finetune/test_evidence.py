@@ -4,13 +4,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
 
 from finetune import generate, noisy_channel
 from finetune.distributed import SINGLE_PROCESS
-from finetune.evidence import MAX_LOSS_ROWS, gather_evidence
+from finetune.evidence import MAX_LOSS_ROWS, fold_rows, gather_evidence
 from finetune.fit import FineTuned, make_setup, training_rows
 from finetune.gates import scale_gate
 from finetune.lora import attach
@@ -122,6 +123,23 @@ def test_too_few_good_replies_in_the_first_fold_end_the_measuring(monkeypatch: p
     assert (replies.decision, replies.n, tuned.generates, tuned.timed_out) == ("copy", 0, False, False)
     assert tuned.losses is not None
     assert tuned.losses.rows == len(seen.measured["fold0"]) == MAX_LOSS_ROWS
+
+
+def test_at_a_scale_of_zero_the_first_fold_may_end_the_measuring_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, rows = watch(monkeypatch), tuple(row(i, f"seat {i}", "billing.seat", f"word{i}") for i in range(12))
+    monkeypatch.setattr("finetune.fit.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
+    tuned = fine_tune_few(rows=rows, every_fold=False)
+    assert gate_of(tuned, "replies").reason.endswith("5 needed: the second fold was not measured")
+    assert len(set().union(*seen.answered.values())) == 6
+
+
+def test_the_fold_with_more_rows_to_judge_comes_first() -> None:
+    sizes = {"a.one": 1, "b.three": 3, "c.one": 1, "d.three": 3, "e.one": 1, "f.three": 3, "g.one": 1, "h.three": 3}
+    names = [name for name, size in sizes.items() for _ in range(size)]
+    classifier = classifier_for(tuple(row(i, f"about {name} {i}", name, f"reply {i}") for i, name in enumerate(names)))
+    judged = [len(rows_with_siblings(classifier.train_set, fold)) for fold in fold_rows(classifier)]
+    assert judged == [8, 4]
+    assert sorted(np.concatenate(fold_rows(classifier)).tolist()) == list(range(len(names)))
 
 
 def test_fewer_rows_than_the_gate_needs_train_no_fold() -> None:

@@ -159,6 +159,22 @@ def test_rows_after_the_deadline_are_missing() -> None:
     assert (found.written, found.too_large) == ({}, ())
 
 
+def test_near_ties_that_the_deadline_leaves_unsettled_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny, real, now = base(), generation._generate_batch, [0.0]
+
+    def slow(job: Any, batch: Any) -> Any:
+        now[0] += 10.0
+        return {row_id: replace(reply, near_tie=True, ended=True) for row_id, reply in real(job, batch).items()}
+
+    monkeypatch.setattr(generation, "_generate_batch", slow)
+    monkeypatch.setattr("finetune.generate.time.monotonic", lambda: now[0])
+    prompts = prompts_for(tiny, 4)
+    assert written(tiny, prompts).unsettled == 0
+    now[0] = 0.0
+    found = written(tiny, prompts, deadline=25.0)  # the batch and one of its four
+    assert (len(found.written), found.unsettled) == (4, 3)
+
+
 def test_half_a_reply_that_the_deadline_cut_is_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, real, now = base(), generation._generate_batch, [0.0]
 

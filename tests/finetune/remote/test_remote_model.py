@@ -136,7 +136,7 @@ def test_a_model_that_helps_scores_intents_and_writes_replies(folder: Path, caps
     assert remote["sent"] == {"train_rows": 24, "tickets": 4}
     assert (remote["given_up"], remote["unanswered"]) == ("", [])
     assert found["deterministic"] is False
-    assert found["lm_scores"]["weight"] == 0.5
+    assert remote["lm_scores"]["weight"] == 0.5
     assert {gate["name"] for gate in found["gates"]} >= {"remote intent scores", "remote replies"}
     summary = " ".join(capsys.readouterr().err.split())
     assert f"{MODEL} at {remote['host']}: {sent} calls" in summary
