@@ -8,6 +8,7 @@ says so.
 """
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -127,13 +128,24 @@ def fine_tune(
     setup, scores = with_lm_scores(setup, deadlines.scoring)
     data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
     warnings = [f"LM intent scores were not tested: {scores.problem}"] if scores.problem else []
-    warnings += _data_warnings(data, len(classifier.train_set.rows))
+    found = FineTuned(
+        model=None,
+        writer=setup.writer,
+        max_new_tokens=setup.max_new_tokens,
+        exemplars=config.exemplars,
+        lm_weight=scores.value,
+        lm_given=setup.scoring.given,
+        gates=(scores.gate,),
+        warnings=(*warnings, *_data_warnings(data, len(classifier.train_set.rows))),
+        timed_out=scores.timed_out,
+        memory_retries=int(scores.out_of_memory),
+    )
     try:
         model, run = final_adapter(setup, data, deadlines.training)
     except NoAdapter as error:
-        return _without_adapter(setup, error, scores, warnings)
+        return _without_adapter(found, error)
     try:
-        return _judged(setup, model, run, encoder, deadlines.evidence, scores=scores, warnings=warnings)
+        return _judged(found, setup, model, run, encoder, deadline=deadlines.evidence)
     except BaseException:
         model.unload()
         raise
@@ -241,63 +253,62 @@ def final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[Pe
     return model, run
 
 
-def _without_adapter(setup: Setup, error: NoAdapter, scores: Decision, warnings: list[str]) -> FineTuned:
-    return FineTuned(
-        model=None,
-        writer=setup.writer,
-        max_new_tokens=setup.max_new_tokens,
-        exemplars=setup.config.exemplars,
-        lm_weight=scores.value,
-        lm_given=setup.scoring.given,
-        gates=(scores.gate, reply_gate_untested(f"no adapter: {error}")),
-        warnings=(*warnings, f"no adapter was kept: {error}"),
-        timed_out=error.timed_out or scores.timed_out,
-        memory_retries=int(scores.out_of_memory),
+def _without_adapter(found: FineTuned, error: NoAdapter) -> FineTuned:
+    """The same without an adapter, for this reason."""
+    return replace(
+        found,
+        gates=(*found.gates, reply_gate_untested(f"no adapter: {error}")),
+        warnings=(*found.warnings, f"no adapter was kept: {error}"),
+        timed_out=error.timed_out or found.timed_out,
     )
 
 
 def _judged(
-    setup: Setup,
-    model: PeftModel,
-    run: TrainingRun,
-    encoder: Encoder,
-    deadline: float,
-    *,
-    scores: Decision,
-    warnings: list[str],
+    found: FineTuned, setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, *, deadline: float
 ) -> FineTuned:
+    """The same with the adapter, its scale, and the decision whether it writes replies."""
     scale = _choose_scale(setup, model, run, deadline)
-    evidence, untested = NO_EVIDENCE, scale.problem or not_worth_testing(setup)
-    if not untested:
-        plans = memory_plans(setup.base.model.device)
-        later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
-        enough = partial(first_fold_verdict, seed=setup.seed)
-        evidence = gather_evidence(setup, model, encoder, scale=scale.value, plans=later, deadline=deadline, enough=enough)
-        untested = "the time budget ended the measuring" if evidence.timed_out else next(iter(evidence.problems), "")
-    reply_record = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
-    if run.diverged:
-        warnings.append(f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept")
+    evidence, untested = _gathered(setup, model, run, encoder, scale, deadline=deadline)
+    replies = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
     losses, short = _losses(setup, model, evidence, scale.value)
-    if run.memory_retries:
-        warnings.append(f"memory ran out while training: the adapter was trained with {run.plan}")
-    if measuring := evidence.memory_retries + short + scale.out_of_memory:
-        warnings.append(f"memory ran out while measuring, {measuring} times: what is missing is named at its gate")
-    return FineTuned(
+    measuring = evidence.memory_retries + short + scale.out_of_memory
+    return replace(
+        found,
         model=model,
-        writer=setup.writer,
-        max_new_tokens=setup.max_new_tokens,
-        exemplars=setup.config.exemplars,
         run=run,
         losses=losses,
         scale=scale.value,
-        lm_weight=scores.value,
-        lm_given=setup.scoring.given,
-        generates=reply_record.passed,
-        gates=(scores.gate, scale.gate, reply_record),
-        warnings=(*warnings, *evidence.problems),
-        timed_out=scores.timed_out or not run.finished or scale.timed_out or evidence.timed_out,
-        memory_retries=run.memory_retries + measuring + scores.out_of_memory,
+        generates=replies.passed,
+        gates=(*found.gates, scale.gate, replies),
+        warnings=(*found.warnings, *_run_warnings(run, measuring), *evidence.problems),
+        timed_out=found.timed_out or not run.finished or scale.timed_out or evidence.timed_out,
+        memory_retries=found.memory_retries + run.memory_retries + measuring,
     )
+
+
+def _gathered(
+    setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, scale: Decision, *, deadline: float
+) -> tuple[Evidence, str]:
+    """The evidence of the folds, and why it does not count, a clause; empty if it does."""
+    if untested := scale.problem or not_worth_testing(setup):
+        return NO_EVIDENCE, untested
+    plans = memory_plans(setup.base.model.device)
+    later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
+    enough = partial(first_fold_verdict, seed=setup.seed)
+    evidence = gather_evidence(setup, model, encoder, scale=scale.value, plans=later, deadline=deadline, enough=enough)
+    if evidence.timed_out:
+        return evidence, "the time budget ended the measuring"
+    return evidence, next(iter(evidence.problems), "")
+
+
+def _run_warnings(run: TrainingRun, measuring: int) -> Iterator[str]:
+    """What happened while training, and while measuring, where memory ran out so many times."""
+    if run.diverged:
+        yield f"training diverged ({run.diverged}): the adapter of step {run.steps} is kept"
+    if run.memory_retries:
+        yield f"memory ran out while training: the adapter was trained with {run.plan}"
+    if measuring:
+        yield f"memory ran out while measuring, {measuring} times: what is missing is named at its gate"
 
 
 def not_worth_testing(setup: Setup) -> str:
