@@ -2,11 +2,11 @@
 
 A stored reply often repeats the number that its own ticket names. Given to another customer it would name a foreign order, in a
 copy as in a prompt. So a stored reply that answers a ticket holds that ticket's number instead, or a gap that is seen where the
-ticket names none or several. On public tickets that is one copied reply in eight, which gains .06 in quality
-(`python -m evaluation.benchmarks.stored_replies`, EXPERIMENTS.md).
+ticket names none or several. On public tickets that is one copied reply in twelve, and over all copied replies recall and
+precision of the facts rise by .018 and .017 (`python -m evaluation.benchmarks.stored_replies`, EXPERIMENTS.md).
 
-Only numbers behind a word such as "order" or "invoice" that the row's own ticket holds too are taken for a customer's: error
-codes, prices and other facts of the product stay word for word.
+Only numbers right behind a word such as "order" or "invoice number" in the row's own ticket are taken for a customer's: error
+codes, prices, quantities and other facts of the product stay word for word.
 """
 
 import re
@@ -29,10 +29,16 @@ NUMBER = re.compile(
     re.VERBOSE,
 )
 DATE = re.compile(r"(?:19|20)\d\d-?[01]\d-?[0-3]\d")
+QUANTITY = re.compile(r"[1-9]\d*000")  # 10000 rows
 NAMED = re.compile(
-    r"(?:order|purchase|invoice|bill|receipt|ticket|case|claim|reference|ref|tracking|shipment|parcel|package|booking|reservation|"
-    r"return|refund|payment|transaction|subscription|contract|policy)s?(?![^\W\d_])",
-    re.IGNORECASE,
+    r"""
+    (?<!\bto[ ])                            # "to order 12500 seats" names no order
+    (?:order|purchase|invoice|bill|receipt|ticket|case|claim|reference|ref|tracking|shipment|parcel|package|booking|reservation|
+       return|refund|payment|transaction|subscription|contract|policy)
+    (?:\W{0,3}\b(?:number|nummer|no|nr|num|id|code)\b (?:\W{1,3}(?:is|was)\b)? )?
+    \W{0,3}$
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 
@@ -66,12 +72,13 @@ def _only_number(ticket: str) -> str:
 
 
 def _numbers(text: str) -> list[re.Match[str]]:
-    """The long numbers of a text that are no dates and do not say how to reach or charge somebody."""
+    """The long numbers of a text that are no dates or quantities and do not say how to reach or charge somebody."""
     personal = [(datum.start, datum.start + len(datum.text)) for datum in personal_data(text)]
     return [
         match
         for match in NUMBER.finditer(text)
-        if not DATE.fullmatch(match[1]) and not any(start < match.end() and match.start() < end for start, end in personal)
+        if not (DATE.fullmatch(match[1]) or QUANTITY.fullmatch(match[1]))
+        and not any(start < match.end() and match.start() < end for start, end in personal)
     ]
 
 

@@ -16,10 +16,15 @@ def shown(ticket: str, reply: str, to: str) -> str:
         ("where is order 3707955617?", ("3707955617",)),
         ("canceling order113542617735902", ("113542617735902",)),
         ("see bill #12588", ("12588",)),
-        ("invoice INV-20931 and invoice inv 20932", ("INV-20931", "20932")),
+        ("invoice INV-20931 and invoice no. 20932", ("INV-20931", "20932")),
         ("Order no. 20931, order no. 20931", ("20931",)),
         ("#00108", ("00108",)),
         ("error 80070005 on login", ()),
+        ("order 20931 failed with error 80070005", ("20931",)),
+        ("payment error 400123, case 00123842: 50001 calls a day", ("00123842",)),
+        ("my invoice shows 10001 seats, the contract says 100000 rows, ticket 100000", ()),
+        ("I want to order 12500 seats", ()),
+        ("order number is 20931; purchase id: PO-4711223", ("20931", "PO-4711223")),
         ("order of 12,000 seats, invoice of $20000, refund of 20000 €, payment of 20000 dollars", ()),
         ("the invoice of 2024-05-17 or 20240517", ()),
         ("order 4021", ()),
@@ -40,6 +45,7 @@ def test_long_numbers_behind_such_a_word_or_sign_are_found(text: str, numbers: t
         ("20931: cancel. My phone is +49 171 2345678", "Order 20931 is cancelled."),
         ("cancel my order", f"Order {GAP} is cancelled."),
         ("cancel order 20931 and order 20932", f"Order {GAP} is cancelled."),
+        ("cancel it, I have 50000 rows", f"Order {GAP} is cancelled."),
     ],
 )
 def test_another_customers_number_becomes_that_of_the_ticket_or_a_gap(ticket: str, reply: str) -> None:
@@ -58,6 +64,8 @@ def test_a_sign_in_front_stays_with_a_number_and_goes_with_a_gap() -> None:
         ("my order", "Orders go to the warehouse 20931."),
         ("order 20931", "Orders above 20000 items are shipped by 30999."),
         ("order 20931", "Nothing to see."),
+        ("my invoice shows 10001 seats", "10001 seats cost more than 10000."),
+        ("order 20931 failed with error 80070005", "80070005 means that the token has expired."),
     ],
 )
 def test_a_reply_without_its_own_customers_number_is_the_same_object(ticket: str, reply: str) -> None:
