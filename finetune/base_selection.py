@@ -3,7 +3,7 @@
     CUDA, >= 22 GiB free   Qwen2.5-7B-Instruct in bf16
     CUDA, 8 to 22 GiB      the same in 4-bit NF4
     CUDA, < 8 GiB          Qwen2.5-1.5B-Instruct in bf16
-    CPU with bf16          Qwen2.5-Coder-1.5B-Instruct in bf16, with two cores, 8 GiB free, and 700 s of time budget
+    CPU with bf16          Qwen2.5-Coder-1.5B-Instruct in bf16, with two cores, 8 GiB free, and 900 s of time budget
     other CPU              SmolLM2-135M-Instruct
 
 On a GPU Qwen2.5-Coder-1.5B-Instruct and SmolLM2-135M-Instruct come last: they are known models that a package index has, too,

@@ -31,7 +31,7 @@ from retrieval.runtime import deterministic_kernels
 
 # Shares of the time budget at which a stage is ended.
 LOADING, SCORING, TRAINING, EVIDENCE, WRITING = 0.4, 0.5, 0.65, 0.8, 0.95
-LARGE_ON_CPU_S = 700.0  # of time budget for a large base on a CPU: 30 rows and 50 tickets take up to 590 s on two cores
+LARGE_ON_CPU_S = 900.0  # of time budget for a large base on a CPU: 30 rows and 50 tickets take up to 590 s, 711 with downloads
 MIN_EXCHANGE_S = 600.0  # that another process may take to answer
 COMPLETION_LOSS = "completion loss of {rows} rows, nats per token, prompts without the row's own reply: train rows, out-of-fold"
 

@@ -144,9 +144,8 @@ class NoisyChannel:
             if self.timed_out
             else ()
         )
-        short = (
-            f"memory ran out for the LM intent scores of {self.without_memory} different tickets: they keep the classifier's"
-        )
+        lost = f"memory ran out for the LM intent scores of {self.without_memory} different tickets"
+        short = f"{lost}: they keep the classifier's probabilities"
         return (*timed_out, *([short] if self.without_memory else []))
 
     def _expired(self) -> bool:

@@ -35,7 +35,11 @@ class WrittenReplies:
     @property
     def limits(self) -> tuple[str, ...]:
         """What cut the writing short in a way that a second run may not repeat, a sentence each."""
-        timed_out = () if self.complete else ("the time budget ended the writing: stored replies were copied for the rest",)
+        timed_out = (
+            ()
+            if self.complete
+            else ("the time budget ended the writing: stored replies fill in, or a second run may say it otherwise",)
+        )
         return (*timed_out, *([f"memory ran out {self.memory_retries} times while writing"] if self.memory_retries else []))
 
 

@@ -77,9 +77,9 @@ def make_training_data(
         with_own = np.random.default_rng([1, seed, epoch]).random(len(rows)) < config.own_reply_share
         examples: list[Example] = []
         for i in learned:
-            exemplars = _exemplars(classifier, near[i], log_probabilities[i], config.exemplars, i if with_own[i] else None)
+            exemplars = _exemplars(classifier, i, near[i], log_probabilities[i], config.exemplars, with_own=bool(with_own[i]))
             try:
-                examples.append(_example(writer, rows[i], exemplars))
+                examples.append(writer.example(rows[i], exemplars))
             except NoPrompt:
                 too_long[rows[i].id] = None
         epochs.append(tuple(examples))
@@ -93,17 +93,12 @@ def judging_examples(
     near = _near_rows(classifier, log_probabilities)
     found: dict[int, Example] = {}
     for i, row in enumerate(classifier.train_set.rows):
-        exemplars = _exemplars(classifier, near[i], log_probabilities[i], config.exemplars, None)
+        exemplars = _exemplars(classifier, i, near[i], log_probabilities[i], config.exemplars, with_own=False)
         try:
-            found[i] = _example(writer, row, exemplars)
+            found[i] = writer.example(row, exemplars)
         except NoPrompt:
             continue
     return found
-
-
-def _example(writer: PromptWriter, row: LabelledTicket, exemplars: Sequence[LabelledTicket]) -> Example:
-    """Raises NoPrompt if the reply leaves no room; as for a new ticket, the exemplars hold the row's own reference number."""
-    return writer.example(row, [for_ticket(exemplar, row.text) for exemplar in exemplars])
 
 
 def _near_rows(classifier: IntentClassifier, log_probabilities: Floats) -> list[NearRows]:
@@ -113,15 +108,16 @@ def _near_rows(classifier: IntentClassifier, log_probabilities: Floats) -> list[
 
 
 def _exemplars(
-    classifier: IntentClassifier, near: NearRows, log_p: Floats, count: int, own: int | None
+    classifier: IntentClassifier, row: int, near: NearRows, log_p: Floats, count: int, *, with_own: bool
 ) -> Sequence[LabelledTicket]:
-    """The exemplars of a train row; with `own`, its reply stands at its rank, or last if that is beyond `count`."""
+    """The exemplars of a train row, as of a new ticket; its own reply stands at its rank, or last, if it is asked for."""
     if not count:
         return ()
-    train_set = classifier.train_set
-    rows = near if own is None else with_own_row(near, classifier, own)
-    chosen = choose_exemplars(train_set, rows, exemplar_scores(rows, log_p, train_set.labels), count=count)
-    exemplars = [train_set.rows[i] for i in chosen]
-    if own is not None and all(row.ideal_reply != train_set.rows[own].ideal_reply for row in exemplars):
-        exemplars[count - 1 :] = [train_set.rows[own]]
+    train_set, own = classifier.train_set, classifier.train_set.rows[row]
+    rows = with_own_row(near, classifier, row) if with_own else near
+    scores = exemplar_scores(rows, log_p, train_set.labels)
+    chosen = choose_exemplars(train_set, rows, scores, own.text, count=count)
+    exemplars = [for_ticket(train_set.rows[i], own.text) for i in chosen]
+    if with_own and all(exemplar.ideal_reply != own.ideal_reply for exemplar in exemplars):
+        exemplars[count - 1 :] = [own]
     return exemplars

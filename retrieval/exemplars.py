@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from retrieval.encoder import Vectors
 from retrieval.index import ranked
 from retrieval.intent_classifier import Floats, IntentClassifier
+from retrieval.reference_numbers import for_ticket
 from retrieval.train_set import Rows, TrainSet
 
 EXEMPLARS = 4  # in a prompt
@@ -97,12 +98,12 @@ def exemplar_scores(near: NearRows, log_p: Floats, labels: Rows) -> Floats:
     return np.asarray(cosines + INTENT_WEIGHT * log_p[labels[near.rows]], dtype=np.float64)
 
 
-def choose_exemplars(train_set: TrainSet, near: NearRows, scores: Floats, *, count: int) -> Rows:
-    """The best rows, best first; each reply text once, for a second copy would take the place of another fact."""
+def choose_exemplars(train_set: TrainSet, near: NearRows, scores: Floats, ticket: str, *, count: int) -> Rows:
+    """The best rows, best first; each reply, as `ticket` would get it, once: a copy would take the place of another fact."""
     chosen: dict[str, int] = {}
     for i in _best_first(near, scores):
         row = int(near.rows[i])
-        chosen.setdefault(train_set.rows[row].ideal_reply, row)
+        chosen.setdefault(for_ticket(train_set.rows[row], ticket).ideal_reply, row)
         if len(chosen) == count:
             break
     return np.array(list(chosen.values()), dtype=np.int64)

@@ -156,7 +156,8 @@ def said_seconds(said: str) -> tuple[dict[str, float], dict[str, float]]:
 
 def further_val_row_s(run: Measured, runs: Sequence[Measured]) -> float | None:
     """Seconds per val row more than in the run with the next fewer of them and else the same; None without one."""
-    alike = [one for one in runs if (one.base, one.train_rows) == (run.base, run.train_rows) and one.val_rows < run.val_rows]
+    same = (run.base, run.train_rows, run.machine)
+    alike = [one for one in runs if (one.base, one.train_rows, one.machine) == same and one.val_rows < run.val_rows]
     if not alike:
         return None
     fewer = max(alike, key=lambda one: one.val_rows)
@@ -285,7 +286,7 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options."""
     found = [] if options.docs is None or options.docs.is_dir() else [f"--docs {options.docs}: found no such folder"]
     found += [problem for base in options.base_model for problem in base_problems(base, Path())]
-    found += line_problems(options, key="train_rows")
+    found += line_problems(options, key="machine")
     return found if sizes(options) else [*found, "found no size, expected numbers behind --val, --train or --pairs"]
 
 

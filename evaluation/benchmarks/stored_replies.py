@@ -87,7 +87,7 @@ def word_for_word(case: Case) -> str:
 
 
 def _first_row(case: Case, weights: tuple[float, float, float]) -> LabelledTicket:
-    (first,) = choose_exemplars(case.train_set, case.near, case.scores(weights), count=1)
+    (first,) = choose_exemplars(case.train_set, case.near, case.scores(weights), case.ticket, count=1)
     return case.train_set.rows[int(first)]
 
 

@@ -73,7 +73,7 @@ def fitted(choice: str = "auto", *, budget: float = 1e9) -> LanguageModel:
 
 @pytest.mark.parametrize(
     ("fast", "budget", "expected"),
-    [(True, 700.0, "qwen2.5-coder-1.5b in bf16"), (True, 699.0, "smollm2-135m"), (False, 1e9, "smollm2-135m")],
+    [(True, 900.0, "qwen2.5-coder-1.5b in bf16"), (True, 899.0, "smollm2-135m"), (False, 1e9, "smollm2-135m")],
 )
 def test_auto_on_a_cpu_depends_on_its_speed_and_the_time_budget(
     fast: bool, budget: float, expected: str, monkeypatch: pytest.MonkeyPatch

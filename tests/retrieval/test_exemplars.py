@@ -154,7 +154,7 @@ def test_a_rows_own_ticket_does_not_lift_its_own_reply() -> None:
     seen = near_row(classifier, 6, log_p=log_p)
     honest = with_own_row(near_row(classifier, 6, hide=True, log_p=log_p), classifier, 6)
     ranks = [
-        choose_exemplars(classifier.train_set, near, exemplar_scores(near, log_p[0], labels), count=7).tolist().index(6)
+        choose_exemplars(classifier.train_set, near, exemplar_scores(near, log_p[0], labels), "", count=7).tolist().index(6)
         for near in (seen, honest)
     ]
     assert ranks[0] < ranks[1]
@@ -172,7 +172,7 @@ def test_exemplars_stand_best_first_and_no_reply_stands_twice() -> None:
     vectors, log_p = HashEncoder().encode(["rotate token under settings"]), log_p_of(classifier, range(3))
     (near,) = near_rows(classifier, vectors, log_p)
     scores = exemplar_scores(near, log_p[0], classifier.train_set.labels)
-    chosen = choose_exemplars(classifier.train_set, near, scores, count=EXEMPLARS)
+    chosen = choose_exemplars(classifier.train_set, near, scores, "", count=EXEMPLARS)
     replies = [rows[i].ideal_reply for i in chosen]
     assert replies[0] == ROWS[2].ideal_reply
     assert len({*replies}) == len(replies) == EXEMPLARS
@@ -181,7 +181,7 @@ def test_exemplars_stand_best_first_and_no_reply_stands_twice() -> None:
 
 def test_exemplars_that_score_the_same_stand_in_the_order_of_the_rows() -> None:
     near = NearRows(np.array([1, 4, 0]), np.zeros(3, dtype=np.float32), np.zeros(3, dtype=np.float32))
-    assert choose_exemplars(train_set(), near, np.array([0.5, 0.5 + 1e-7, 0.5 - 1e-7]), count=3).tolist() == [0, 1, 4]
+    assert choose_exemplars(train_set(), near, np.array([0.5, 0.5 + 1e-7, 0.5 - 1e-7]), "", count=3).tolist() == [0, 1, 4]
 
 
 def test_candidate_rows_are_the_best_with_each_pair_of_intent_and_reply_once() -> None:

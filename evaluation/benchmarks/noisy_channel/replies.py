@@ -65,7 +65,7 @@ def reply_by_row(scored: Scored, i: int, given: str, weight: float) -> str:
         ranked = np.full(len(found), -np.inf)
         ranked[places] = found[places] + weight * own
         found = ranked
-    (first,) = choose_exemplars(train_set, near, found, count=1)
+    (first,) = choose_exemplars(train_set, near, found, scored.tickets[i].text, count=1)
     return for_ticket(train_set.rows[int(first)], scored.tickets[i].text).ideal_reply
 
 

@@ -55,6 +55,7 @@ GIVEN: Mapping[str, Request] = {  # what the base is given
 }
 TUNED = ("tuned", "name, tuned")
 TUNED_EPOCHS = 2
+TRAINED = dict.fromkeys(TUNED, f"{TUNED_EPOCHS} epochs at the rate of a run")  # kept scores are of another training otherwise
 SCORED_BELOW = 0.95  # tickets with a higher confidence of the classifier are not scored: they are right anyway
 
 
@@ -78,7 +79,7 @@ def score_draw(drawn: Draw, base: BaseModel | None, given: Sequence[str], option
         for what in given:
             make = partial(_scores, train_set, tickets, rows, base, what)
             asked = "\n".join(GIVEN[what](row) for row in train_set.rows) + str(rows.tolist())
-            scores[what] = _kept(options.cache, f"{name} {what}", asked, make)
+            scores[what] = _kept(options.cache, f"{name} {what}", asked + TRAINED.get(what, ""), make)
         return Scored(classifier, tuple(tickets), vectors, expected, log_p, near, rows, scores)
 
     log_p = classifier.score(drawn.vectors, [row.text for row in drawn.tests]).log_probabilities
