@@ -3,7 +3,7 @@
 A stored reply often repeats the number that its own ticket names. Given to another customer it would name a foreign order, in a
 copy as in a prompt. So a stored reply that answers a ticket holds that ticket's number instead, or a gap that is seen where the
 ticket names none or several. On public tickets that is one copied reply in twelve, and over all copied replies recall and
-precision of the facts rise by .018 and .017 (`python -m evaluation.benchmarks.stored_replies`, EXPERIMENTS.md).
+precision of the facts rise by .017 and .016 (`python -m evaluation.benchmarks.stored_replies`, EXPERIMENTS.md).
 
 Taken for a customer's are long numbers that ticket and reply of a row both hold, right behind a word such as "order" or
 "invoice number", or a #, in one of them. Error codes, prices and quantities stay; shorter numbers and those within an address
