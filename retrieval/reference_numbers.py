@@ -56,10 +56,10 @@ def for_ticket(row: LabelledTicket, ticket: str) -> LabelledTicket:
 
     A row whose reply holds no number of its own ticket, or only the numbers of `ticket`, is the same object.
     """
-    foreign = _customers(row) - set(map(str.casefold, reference_numbers(ticket)))
+    own = reference_numbers(ticket)
+    foreign = _customers(row) - set(map(str.casefold, own))
     if not foreign:
         return row
-    own = reference_numbers(ticket)
     number = own[0] if len(own) == len(foreign) == 1 else ""
 
     def written(match: re.Match[str]) -> str:
@@ -72,9 +72,8 @@ def for_ticket(row: LabelledTicket, ticket: str) -> LabelledTicket:
 
 def _customers(row: LabelledTicket) -> set[str]:
     """The numbers, without regard to case, that stand in ticket and reply and are named in one of them."""
-    in_both = set.intersection(
-        *({match[1].casefold() for match in NUMBER.finditer(text)} for text in (row.text, row.ideal_reply))
-    )
+    asked, answered = ({match[1].casefold() for match in NUMBER.finditer(text)} for text in (row.text, row.ideal_reply))
+    in_both = asked & answered
     named = (*reference_numbers(row.text), *reference_numbers(row.ideal_reply)) if in_both else ()
     return in_both & set(map(str.casefold, named))
 

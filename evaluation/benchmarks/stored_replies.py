@@ -2,10 +2,10 @@
 
 On draws from a public set with replies, or on the sample with --split. First the weights of the exemplar ranking: the reply
 that is copied against the ideal one, for the present weights and others, and word for word instead of with the ticket's own
-reference number. Then replies composed of the two best rows of the
-predicted intent: the second joined to the first where their scores differ by less than a gap, or only those of its sentences
-that `retrieval.compose` adds. Facts are those of `retrieval.facts`; where labels name required facts (--split), these.
-Differences are paired, ± one standard error over test rows.
+reference number. Then replies composed of the two best rows of the predicted intent: the second joined to the first where their
+scores differ by less than a gap, or only those of its sentences that `retrieval.compose` adds. Facts are those of
+`retrieval.facts`; where labels name required facts (--split), these. Differences are paired, ± one standard error over test
+rows.
 """
 
 import argparse

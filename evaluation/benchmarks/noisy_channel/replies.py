@@ -29,10 +29,7 @@ def reply_lines(draws: Sequence[Scored], given: str, weight: float, grading: Enc
             yield {
                 "log p of": name,
                 "intent weight": f"{intent_weight:g}",
-                "cosine": f"{own[:, 0].mean():.4f}",
-                "minus classifier at .1": with_error((own - present)[:, 0].tolist(), digits=4),
-                "recall of facts": f"{own[:, 1].mean():.3f}",
-                "minus classifier at .1, facts": with_error((own - present)[:, 1].tolist(), digits=3),
+                **_against(own, present, "minus classifier at .1"),
             }
 
 
@@ -44,14 +41,17 @@ def row_lines(draws: Sequence[Scored], given: str, grading: Encoder) -> Iterator
         own = np.array(
             [_means(scored, scored.log_p, _in_turn(found), grading) for scored, found in zip(draws, replies, strict=True)]
         )
-        yield {
-            "scores of rows given": given,
-            "a nat counts": f"{weight:g}",
-            "cosine": f"{own[:, 0].mean():.4f}",
-            "minus classifier": with_error((own - present)[:, 0].tolist(), digits=4),
-            "recall of facts": f"{own[:, 1].mean():.3f}",
-            "minus classifier, facts": with_error((own - present)[:, 1].tolist(), digits=3),
-        }
+        yield {"scores of rows given": given, "a nat counts": f"{weight:g}", **_against(own, present, "minus classifier")}
+
+
+def _against(own: Floats, present: Floats, name: str) -> dict[str, str]:
+    """(draws, 2) means of cosine and recall of facts, and their paired difference to others, under this name."""
+    return {
+        "cosine": f"{own[:, 0].mean():.4f}",
+        name: with_error((own - present)[:, 0].tolist(), digits=4),
+        "recall of facts": f"{own[:, 1].mean():.3f}",
+        f"{name}, facts": with_error((own - present)[:, 1].tolist(), digits=3),
+    }
 
 
 def reply_by_row(scored: Scored, i: int, given: str, weight: float) -> str:
