@@ -7,6 +7,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from retrieval.intent_classifier import ScorerOutputs, ScorerWeights
+from retrieval.prediction import Reply
 from retrieval.prompt_text import PromptText
 from retrieval.retrieve import Retrieval
 from retrieval.tickets import printable
@@ -16,13 +17,16 @@ TICKET_WIDTH, REPLY_WIDTH = 18, 58  # characters of a text in a table
 MAX_SHARED_WORDS = 3
 
 
-def print_retrieval(found: Retrieval, weights: ScorerWeights, prompt: PromptText | None) -> None:
-    """Prints neighbours, intents, exemplars and, if given, the prompt's words.
+def print_retrieval(
+    found: Retrieval, weights: ScorerWeights, *, prompt: PromptText | None = None, reply: Reply | None = None
+) -> None:
+    """Prints neighbours, intents, exemplars and, if given, the reply and the prompt's words.
 
     Args:
         found: what retrieval says about a ticket.
         weights: of the scorers, for the table's head.
         prompt: its words, None to leave them out.
+        reply: what the customer got, None if nobody was answered.
     """
     console = Console(width=WIDTH, highlight=False, emoji=False)
     console.print(Text(printable(f"{found.ticket.id}: {found.ticket.text}"), style="bold"))
@@ -36,11 +40,20 @@ def print_retrieval(found: Retrieval, weights: ScorerWeights, prompt: PromptText
     console.print(_exemplars(found))
     if found.tied and found.composed:
         console.print(Text(printable(f"composed of the first exemplar and {found.tied.id}: {found.composed}")))
+    for line in _reply_lines(reply) if reply else ():
+        console.print(Text(printable(line)))
     if prompt:
         for role, words in (("system", prompt.system), ("user", prompt.user), ("assistant begins", prompt.assistant)):
             console.print(Text(f"--- {role}", style="bold"))
             console.print(Text("\n".join(printable(line) for line in words.split("\n"))))
     console.print()
+
+
+def _reply_lines(reply: Reply) -> list[str]:
+    """What the customer got, and a draft that they did not get."""
+    got = [] if reply.source == "composed" else [f"reply, {reply.source}: {reply.text}"]
+    found = f" ({'; '.join(reply.findings)})" if reply.findings else ""
+    return [*got, f"draft that the check refused{found}: {reply.draft}"] if reply.draft else got
 
 
 def _neighbours(found: Retrieval) -> Table:
@@ -58,8 +71,12 @@ def _neighbours(found: Retrieval) -> Table:
 def _intents(found: Retrieval, weights: ScorerWeights) -> Table:
     names = [scorer.name for scorer in fields(ScorerOutputs)]
     table = Table("intent", "probability", *(f"{name} x {getattr(weights, name):g}" for name in names))
+    with_lm = any(score.lm_score is not None for score in found.intents)
+    if with_lm:
+        table.add_column("LM score, nats")
     for score in found.intents:
-        outputs = (f"{score.scorers[name]:.3f}" for name in names)
+        outputs = [f"{score.scorers[name]:.3f}" for name in names]
+        outputs += ["" if score.lm_score is None else f"{score.lm_score:.2f}"] if with_lm else []
         table.add_row(*map(_cell, (score.intent, f"{score.probability:.3f}", *outputs)))
     return table
 

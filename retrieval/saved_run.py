@@ -98,6 +98,20 @@ def checked_run(folder: Path) -> SavedRun:
         raise InputProblems([problem]) from error
 
 
+@contextmanager
+def unchanged(run: SavedRun) -> Iterator[None]:
+    """No run changes the folder while the block lasts, and none has since it was checked.
+
+    Raises:
+        InputProblems: it is not whole any more.
+        ModelUnavailable: another run has taken the place of this one.
+    """
+    with reading(run.folder):
+        if checked_run(run.folder).record != run.record:
+            raise ModelUnavailable(f"the run in {run.folder} was replaced meanwhile: ask again")
+        yield
+
+
 def load_encoder_of(run: SavedRun, choice: str | None = None, *, deadline: float = inf) -> SentenceEncoder:
     """The encoder that made the vectors of a run.
 

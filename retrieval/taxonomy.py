@@ -31,6 +31,11 @@ class Taxonomy:
     canonical: Mapping[str, str]  # every name and every synonym -> the intent's name
     sha256: str = ""  # of the file
 
+    @property
+    def described(self) -> Mapping[str, str]:
+        """What the intents are about, by name; those that have a description."""
+        return {name: text for name, text in self.descriptions.items() if text}
+
     def without_descriptions(self) -> "Taxonomy":
         """The names and synonyms alone."""
         return replace(self, descriptions=dict.fromkeys(self.descriptions, ""))

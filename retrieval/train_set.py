@@ -42,7 +42,7 @@ class TrainSet:
     @property
     def descriptions(self) -> Mapping[str, str]:
         """What the intents are about, by name; none without a taxonomy, or if its descriptions did not pass their test."""
-        return {name: text for name, text in self.taxonomy.descriptions.items() if text} if self.taxonomy else {}
+        return self.taxonomy.described if self.taxonomy else {}
 
     @property
     def label_texts(self) -> tuple[str, ...]:

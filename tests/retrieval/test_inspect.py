@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import run
-from retrieval import inspect, saved_run
+from retrieval import inspect, inspect_input, saved_run
 from retrieval.files import sha256
 from tests.fakes import DIMENSION, HashEncoder
 
@@ -93,6 +93,91 @@ def test_a_finished_run_is_explained_as_the_run_explained_itself(finished: Path,
     assert shown(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl") == recorded
 
 
+def recorded_line(weights: Path, ticket_id: str) -> dict[str, Any]:
+    lines = map(json.loads, (weights / "predictions.jsonl").read_text().splitlines())
+    return next(line for line in lines if line["id"] == ticket_id)
+
+
+def with_line(weights: Path, target: Path, ticket_id: str, **changes: object) -> Path:
+    """A copy of the folder in which the run decided otherwise about a ticket."""
+    copy = Path(copytree(weights, target))
+    line = json.dumps(recorded_line(copy, ticket_id) | changes)
+    (copy / "predictions.jsonl").write_text(line + "\n")
+    listed_again(copy)
+    return copy
+
+
+def test_what_a_run_decided_about_a_row_is_shown_from_its_record_and_loads_no_model(finished: Path) -> None:
+    weights = finished / "weights"
+    slow = "[name for name in ('torch', 'sklearn', 'sentence_transformers') if name in sys.modules]"
+    options = ["--weights", str(weights), "--id", "v", "--json"]
+    code = f"import sys\nfrom retrieval import inspect\nprint([inspect.main({options!r}), *{slow}])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    line, last = done.stdout.splitlines()
+    assert json.loads(line) == recorded_line(weights, "v")
+    assert last == "[0]"
+
+
+def test_the_tables_from_the_record_are_those_of_the_ticket_asked_anew_and_the_reply(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = str(finished / "weights")
+    assert inspect.main(["--weights", weights, "--val", str(finished / "val.jsonl"), "--id", "v", "--prompt"]) == 0
+    anew = capsys.readouterr().out.splitlines()
+    assert inspect.main(["--weights", weights, "--id", "v", "--prompt"]) == 0
+    recorded = capsys.readouterr().out.splitlines()
+    line = recorded_line(finished / "weights", "v")
+    assert [text for text in recorded if text not in anew] == [f"reply, {line['source']}: {line['prediction']}"]
+    assert [text for text in anew if text not in recorded] == []
+
+
+def test_the_record_shows_lm_scores_and_the_draft_that_the_check_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = recorded_line(finished / "weights", "v")
+    scored = [entry | {"lm_score": -12.345} if i == 0 else entry for i, entry in enumerate(line["intents"])]
+    changes = {"intents": scored, "source": "replaced", "findings": ["found 9 days"], "draft": "It takes 9 days."}
+    weights = with_line(finished / "weights", tmp_path / "w", "v", **changes)
+    assert inspect.main(["--weights", str(weights), "--id", "v"]) == 0
+    tables = capsys.readouterr().out
+    for piece in ("LM score, nats", "-12.35", "draft that the check refused (found 9 days): It takes 9 days."):
+        assert piece in tables
+    assert inspect.main(["--weights", str(finished / "weights"), "--id", "v"]) == 0
+    assert "LM score" not in capsys.readouterr().out
+
+
+def test_a_composed_reply_is_shown_once(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reply = "Guests need no seat. Press Rotate."
+    weights = with_line(finished / "weights", tmp_path / "w", "v", source="composed", prediction=reply, tied="b")
+    assert inspect.main(["--weights", str(weights), "--id", "v"]) == 0
+    tables = capsys.readouterr().out
+    assert f"composed of the first exemplar and b: {reply}" in tables
+    assert tables.count(reply) == 1
+
+
+def test_a_row_that_the_run_did_not_answer_is_named(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect.main(["--weights", str(finished / "weights"), "--id", "nobody"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("--id nobody: found no such row in ")
+    assert "expected one of the 2 that the run answered" in said
+
+
+@pytest.mark.parametrize("change", [{"exemplars": ["gone"]}, {"intents": [{"intent": "x"}]}, {"neighbours": 3}])
+def test_a_record_that_no_run_wrote_is_a_sentence(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
+) -> None:
+    weights = with_line(finished / "weights", tmp_path / "w", "v", **change)
+    assert inspect.main(["--weights", str(weights), "--id", "v"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith("predictions.jsonl: found something else for v, expected a line as a run writes it")
+
+
+def test_options_that_the_record_has_no_use_for_are_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--weights", finished / "weights", "--id", "v", "--map", "m.svg", "--encoder", "all-MiniLM-L6-v2"]
+    assert inspect.main([*map(str, options)]) == 2
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["--map", "--encoder"]
+
+
 def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = shown(capsys, "--train", finished / "train.jsonl", "--val", finished / "val.jsonl", "--id", "v", "--prompt")
     assert found["id"] == "v"
@@ -106,9 +191,9 @@ def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pyte
 def test_the_prompt_of_a_finished_run_has_as_many_exemplars_as_that_runs(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, _ = inspect.find_run(finished / "weights")
+    run, _ = inspect_input.find_run(finished / "weights")
     assert run is not None
-    monkeypatch.setattr(inspect, "find_run", lambda folder: (replace(run, exemplars=1), []))
+    monkeypatch.setattr(inspect_input, "find_run", lambda folder: (replace(run, exemplars=1), []))
     (found,) = shown(capsys, "--weights", finished / "weights", "--val", finished / "val.jsonl", "--id", "v", "--prompt")
     assert len(found["exemplars"]) > 1
     assert found["prompt"]["user"].count("\nreply: ") == 1
@@ -243,13 +328,13 @@ def test_without_matplotlib_the_status_is_1(
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--weights", tmp_path / "none", "--ticket", " ", "--id", "x", "--map", "m.gif", "--encoder", "./none"]
+    options = ["--train", tmp_path / "none", "--ticket", " ", "--id", "x", "--map", "m.gif", "--encoder", "./none"]
     assert inspect.main([*map(str, options)]) == 2
     problems = capsys.readouterr().err
     pieces = (
-        "cannot be read (No such file or directory), expected the folder of a finished run",
+        "none: cannot be read",
         "--ticket: found an empty text",
-        "--id: found no --val",
+        "--id: found --ticket",
         "--map m.gif",
         "--encoder",
     )
@@ -267,7 +352,7 @@ def test_no_language_model_is_loaded(finished: Path) -> None:
     code = f"""
 import sys
 import numpy as np
-from retrieval import inspect, saved_run
+from retrieval import inspect, inspect_input, saved_run
 class Encoder:
     name, warnings, files = "hash", (), type("Files", (), {{"digest": "sha256:0"}})
     def __init__(self, choice, *, deadline): pass
@@ -333,6 +418,8 @@ def test_the_taxonomy_of_a_run_is_used_and_a_row_less_intent_is_said_to_be_one(
     assert shown(capsys, *train, *val) == recorded
     (found,) = shown(capsys, "--weights", with_taxonomy / "weights", *val, "--id", "x", "--prompt")
     assert "security.audit: security audit trail of events\n" in found["prompt"]["user"]
+    (recorded_one,) = shown(capsys, "--weights", with_taxonomy / "weights", "--id", "x", "--prompt")
+    assert recorded_one["prompt"] == found["prompt"]
     assert inspect.main(["--weights", str(with_taxonomy / "weights"), "--ticket", "security audit trail"]) == 0
     assert "no train row has this intent" in capsys.readouterr().out
 
