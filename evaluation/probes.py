@@ -5,8 +5,9 @@
 
 Answers probes, plain paraphrases of what the train rows answer, with retrieval alone, with the bare base and its exemplars in
 the prompt, and with the base and an adapter that is trained as in a run and has the scale of a run. Both models always
-generate, whatever the reply gate says; a draft that fails the check is replaced, as in a run. Intents come from retrieval in
-all three. The last line is the paired difference of adapter and bare base with its 95 % bootstrap interval over the probes.
+generate, whatever the reply gate says, and a draft that fails the check is replaced, as in a run; one that passes is given,
+nearer to the ticket than the stored reply or not. Intents come from retrieval in all three. The last line is the paired
+difference of adapter and bare base with its 95 % bootstrap interval over the probes.
 """
 
 import argparse
@@ -31,8 +32,8 @@ from retrieval.runtime import configure, deterministic_kernels
 from retrieval.tickets import InputProblems
 
 RETRIEVAL = System("retrieval alone", adapter="none", replies="copied")
-BARE = System("bare base", adapter="none", replies="generated")
-ADAPTER = System("adapter", adapter="full", replies="generated")
+BARE = System("bare base", adapter="none", replies="generated", nearer=False)
+ADAPTER = System("adapter", adapter="full", replies="generated", nearer=False)
 SEEDS = 2**32
 INTENTS, QUALITY, FACTS, WRONG = "intents", "reply quality", "required facts", "wrong facts"
 COLUMNS: dict[str, Callable[[RowScore], float]] = {  # what stands in them for one probe, in the order of the table

@@ -20,10 +20,12 @@ from finetune.lora import fold_adapter, set_scale
 from finetune.memory import MemoryPlan, OutOfMemory, release
 from finetune.noisy_channel import NoisyChannel, Scoring
 from finetune.prompt import Example, PromptWriter
+from finetune.reply_choice import choose_replies
 from finetune.reply_quality import gains_over_copies
 from finetune.reply_writer import write_replies
 from finetune.training import NoAdapter, TrainingRun, completion_losses, train
 from finetune.training_data import TrainingConfig, make_training_data
+from retrieval.compose import with_composed_replies
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.intent_classifier import Floats, IntentClassifier
@@ -170,10 +172,12 @@ def _train_without(
 
 def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadline: float) -> Evidence:
     """All that an adapter is asked about the rows of the fold that it has not seen."""
-    processes = setup.processes
+    processes, train_set = setup.processes, setup.classifier.train_set
     losses = shared_losses(model, {i: setup.examples[i] for i in _loss_rows(setup, out)}, processes)
-    judged = rows_with_siblings(setup.classifier.train_set, out)
+    judged = rows_with_siblings(train_set, out)
+    vectors = train_set.ticket_vectors[judged]
     retrievals = retrieve_train_rows(setup.classifier, judged, setup.answer_log_p[judged])
+    retrievals = with_composed_replies(retrievals, vectors, encoder)
     written = write_replies(
         retrievals,
         model,
@@ -184,11 +188,14 @@ def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadl
         deadline=deadline,
         processes=processes,
     )
-    # A replaced draft is a copy: it says nothing about generating.
-    passed = [found for found in retrievals if written.replies[found.ticket.id].source == "generated"]
-    gains = gains_over_copies(passed, written.replies, setup.classifier.train_set, encoder)
+    drafted = [written.replies[found.ticket.id] for found in retrievals]
+    given = choose_replies(retrievals, drafted, vectors, train_set, encoder)
+    replies = {found.ticket.id: reply for found, reply in zip(retrievals, given, strict=True)}
+    # A draft that failed the check says nothing about generating; one that the stored reply is preferred to gains 0.
+    passed = [found for found, draft in zip(retrievals, drafted, strict=True) if draft.source == "generated"]
+    gains = gains_over_copies(passed, replies, train_set, encoder)
     timed_out, retries = not written.complete, written.memory_retries
-    return Evidence(losses, retrievals, written.replies, gains, timed_out=timed_out, memory_retries=retries)
+    return Evidence(losses, retrievals, replies, gains, timed_out=timed_out, memory_retries=retries)
 
 
 def _loss_rows(setup: Setup, out: Rows) -> list[int]:

@@ -27,7 +27,10 @@ REPLY_STANDARD = (
     f"generate if the mean paired gain on at least {MIN_REPLIES} replies is at least {MIN_GAIN}, in the first fold and over "
     "both; a first fold whose 6.3 % bootstrap quantile is above 0 is enough"
 )
-REPLY_STATISTIC = "mean gain in reply quality (half cosine to the ideal reply, half F1 of facts), generated minus copied"
+REPLY_STATISTIC = (
+    "mean gain in reply quality (half cosine to the ideal reply, half F1 of facts) over the stored reply, of the drafts that "
+    "passed the check; 0 where the stored reply is nearer to the ticket, for it is given then"
+)
 SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
 MAX_LOSS_INCREASE = 0.05  # nats per token on general text
 SCALE_STANDARD = f"the first scale of 1 and .5 with a mean loss increase of at most {MAX_LOSS_INCREASE} nat per token, else 0"
@@ -50,7 +53,8 @@ def reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -> Gate:
     """Generate replies, or copy stored ones?
 
     Args:
-        gains: for each out-of-fold reply that passed the check, its quality minus that of the copied reply (`reply_quality`).
+        gains: for each out-of-fold draft that passed the check, the quality of what is given instead of the stored reply minus
+            that of the stored reply (`reply_quality`); 0 where the stored one is given (`reply_choice`).
         stopped: why the second fold was not measured, a clause (`first_fold_stop`); empty if it was.
         seed: of the bootstrap.
     """

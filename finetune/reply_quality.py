@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder, Vectors
 from retrieval.facts import countable_facts
 from retrieval.intent_classifier import Floats
@@ -23,7 +22,7 @@ def gains_over_copies(
     """By id, of each reply to a train row, its quality minus that of the copied reply.
 
     Args:
-        judged: the rows as new tickets, hidden from themselves.
+        judged: the rows as new tickets, hidden from themselves, with composed replies.
         replies: by row id.
         train_set: with the rows.
         encoder: measures how near a reply is to the ideal one.
@@ -31,9 +30,8 @@ def gains_over_copies(
     position = {row.id: i for i, row in enumerate(train_set.rows)}
     rows = [position[found.ticket.id] for found in judged]
     ideals = [train_set.rows[i].ideal_reply for i in rows]
-    stored = with_composed_replies(judged, train_set.ticket_vectors[rows], encoder)
-    written, copied = [replies[found.ticket.id].text for found in judged], [copy_reply(found).text for found in stored]
-    known = {row.ideal_reply: vector for row, vector in zip(train_set.rows, train_set.reply_vectors, strict=True)}
+    written, copied = [replies[found.ticket.id].text for found in judged], [copy_reply(found).text for found in judged]
+    known = train_set.reply_vectors_by_text
     ours, theirs = np.split(reply_qualities([*written, *copied], [*ideals, *ideals], encoder, known=known), 2)
     return {found.ticket.id: float(gain) for found, gain in zip(judged, ours - theirs, strict=True)}
 

@@ -115,7 +115,7 @@ class SupportModel:
             vectors = self.encoder.encode([ticket.text for ticket in tickets])
         with clock.stage("answer", "classify the tickets, choose exemplars, answer"):
             found = with_composed_replies(self._retrieve(tickets, vectors), vectors, self.encoder)
-            replies = self._replies_to(found)
+            replies = self._replies_to(found, vectors)
         return predictions(found, replies, seconds=clock.seconds["embed"] + clock.seconds["answer"])
 
     def _retrieve(self, tickets: Sequence[Ticket], vectors: "Vectors") -> "tuple[Retrieval, ...]":
@@ -130,16 +130,24 @@ class SupportModel:
             self.language_model.cut_short += scorer.limits
         return found
 
-    def _replies_to(self, found: "Sequence[Retrieval]") -> "tuple[Reply, ...]":
+    def _replies_to(self, found: "Sequence[Retrieval]", vectors: "Vectors") -> "tuple[Reply, ...]":
         """The replies of the remote model where its gate lets it write, the local ones for the rest."""
+        written = self.remote.write_replies(found) if self.remote else {}
+        rest = [i for i, one in enumerate(found) if one.ticket.id not in written]
+        local = self._local_replies([found[i] for i in rest], vectors[rest]) if rest else []
+        written |= {found[i].ticket.id: reply for i, reply in zip(rest, local, strict=True)}
+        return tuple(written[one.ticket.id] for one in found)
+
+    def _local_replies(self, found: "Sequence[Retrieval]", vectors: "Vectors") -> "list[Reply]":
+        """The language model's replies where they are nearer to the ticket than the stored ones, if its gate lets it write."""
         from retrieval.prediction import copy_reply
 
-        written = self.remote.write_replies(found) if self.remote else {}
-        rest = [one for one in found if one.ticket.id not in written]
-        model = self.language_model
-        local = (model.write_replies(rest) if model and rest else None) or [copy_reply(one) for one in rest]
-        written |= {one.ticket.id: reply for one, reply in zip(rest, local, strict=True)}
-        return tuple(written[one.ticket.id] for one in found)
+        drafted = self.language_model.write_replies(found) if self.language_model else None
+        if drafted is None:
+            return [copy_reply(one) for one in found]
+        from finetune.reply_choice import choose_replies
+
+        return choose_replies(found, drafted, vectors, self.classifier.train_set, self.encoder)
 
 
 def run_problems(folder: Path) -> list[str]:

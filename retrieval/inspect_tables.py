@@ -52,8 +52,7 @@ def print_retrieval(
 def _reply_lines(reply: Reply) -> list[str]:
     """What the customer got, and a draft that they did not get."""
     got = [] if reply.source == "composed" else [f"reply, {reply.source}: {reply.text}"]
-    found = f" ({'; '.join(reply.findings)})" if reply.findings else ""
-    return [*got, f"draft that the check refused{found}: {reply.draft}"] if reply.draft else got
+    return [*got, f"draft that was not given ({'; '.join(reply.findings)}): {reply.draft}"] if reply.draft else got
 
 
 def _neighbours(found: Retrieval) -> Table:

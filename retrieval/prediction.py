@@ -11,6 +11,8 @@ from typing import Any, Literal
 from retrieval.index import DECIMALS
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
 
+# Copied or composed of stored replies, generated, remote (of a remote model), or replaced: a stored one for a draft that failed
+# the check.
 Source = Literal["copied", "composed", "generated", "replaced", "remote"]
 
 
@@ -18,11 +20,10 @@ Source = Literal["copied", "composed", "generated", "replaced", "remote"]
 class Reply:
     """A reply and where it came from."""
 
-    text: str  # the reply
-    # copied or composed (of stored replies), generated, remote (written by a remote model), or replaced (it failed the check)
+    text: str
     source: Source
-    findings: tuple[str, ...] = ()  # what the check found
-    draft: str = ""  # the rejected reply, empty if there is none
+    findings: tuple[str, ...] = ()  # why a draft was not given
+    draft: str = ""  # what a model wrote and nobody got, empty if there is none
     tokens: int = 0  # that the model read and wrote
     seconds: float = 0.0  # that the model took
 

@@ -51,6 +51,11 @@ class TrainSet:
         return tuple(": ".join(filter(None, (humanised(name), texts.get(name)))) for name in self.intents)
 
     @property
+    def reply_vectors_by_text(self) -> dict[str, Vectors]:
+        """The (d,) unit vector of each different reply."""
+        return {row.ideal_reply: vector for row, vector in zip(self.rows, self.reply_vectors, strict=True)}
+
+    @property
     def row_counts(self) -> Rows:
         """(c,) how many rows each intent has."""
         return np.bincount(self.labels, minlength=len(self.intents))

@@ -99,6 +99,24 @@ def test_a_generated_reply_with_an_invented_fact_is_replaced_by_a_stored_one(
         assert row["prediction"] in stored
 
 
+def test_a_generated_reply_makes_room_for_a_stored_one_that_is_nearer_to_the_ticket(
+    folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evades_new_tickets(*args: Any, **options: Any) -> Generations:
+        found = knows_the_answer(*args, **options)
+        evasive = Generation("Certainly.", 7, 0.1, ended=True)
+        return Generations({key: evasive if key.startswith("v") else good for key, good in found.written.items()})
+
+    monkeypatch.setattr(reply_writer, "generate", evades_new_tickets)
+    write(folder / "val.jsonl", {"id": "v", "ticket": "please help me 3 open the menu number"})
+    assert run.main(arguments(folder, base_model=checkpoint)) == 0
+    assert gate(folder, "replies")["decision"] == "generate"
+    (row,) = explanations(folder)
+    assert row["source"] in ("copied", "composed")
+    assert row["draft"] == "Certainly."
+    assert row["findings"][0].startswith("the stored reply is nearer to the ticket: cosine 0.")
+
+
 def test_lm_scores_with_a_weight_choose_the_intents_of_new_tickets(
     folder: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from finetune.distributed import SINGLE_PROCESS
 from finetune.fit import fine_tune, make_setup, training_rows, with_lm_scores
 from finetune.memory import OutOfMemory
 from finetune.noisy_channel import NoisyChannel
+from finetune.reply_choice import choose_replies
 from finetune.training_data import config_for
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder
@@ -69,7 +70,8 @@ def run_systems(
             gate = found or gate
             generating = [system for system in systems if system.adapter == kind and generates(system, gate)]
             replies |= _generated(generating, retrievals, model, base, split.train_set)
-    return [_output(system, retrievals[system.name], replies.get(system.name)) for system in systems], gate
+    outputs = (_output(system, split, retrievals[system.name], replies.get(system.name), encoder) for system in systems)
+    return list(outputs), gate
 
 
 @dataclass(slots=True)
@@ -162,9 +164,13 @@ def prompt_key(system: System, found: Retrieval) -> PromptKey:
     return system.exemplars, found.ticket.id, found.intent, (*(row.id for row in found.exemplars), found.composed)
 
 
-def _output(system: System, retrievals: Sequence[Retrieval], replies: Sequence[Reply] | None) -> Output:
+def _output(
+    system: System, split: Split, retrievals: Sequence[Retrieval], replies: Sequence[Reply] | None, encoder: Encoder
+) -> Output:
     given = replies or [copy_reply(found) for found in retrievals]
     kept = given if system.grounded else [as_drafted(reply) for reply in given]
+    if system.nearer:
+        kept = choose_replies(retrievals, kept, split.vectors, split.train_set, encoder)
     return Output(system, tuple(found.intent for found in retrievals), tuple(kept))
 
 

@@ -31,6 +31,7 @@ class System:
     lm_scores: bool = True  # do the base's scores of the intents count, where their gate lets them?
     composed: bool = True  # are two stored replies that nearly tie joined?
     grounded: bool = True  # are drafts that fail the check replaced?
+    nearer: bool = True  # is a draft given only where it is nearer to the ticket than the stored reply?
 
 
 _GENERATING = System(GENERATE, replies="generated")
@@ -65,4 +66,5 @@ GENERATION = (
     _generating("without LoRA: base with exemplars", adapter="none"),
     _generating("LoRA without exemplars anywhere", adapter="no exemplars", exemplars=False),
     _generating("without the grounding check", grounded=False),
+    _generating("every draft that passes, nearer or not", nearer=False),
 )

@@ -25,6 +25,7 @@ from finetune.remote.prices import Price, Usage
 from finetune.remote.questions import BYTES_PER_TOKEN, Question, intent_question, max_reply_tokens, reply_question
 from finetune.remote.replies import write_remote_replies
 from finetune.reply_quality import gains_over_copies
+from retrieval.compose import with_composed_replies
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
@@ -106,6 +107,7 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
     half = folds(train_set, count=2)[trial.rows]
     for fold in (0, 1):
         found = trial.retrievals(log_p, trial.rows[half == fold])
+        found = with_composed_replies(found, train_set.ticket_vectors[trial.rows[half == fold]], encoder)
         tokens = max_reply_tokens(train_set.rows)
         written = write_remote_replies(
             client,

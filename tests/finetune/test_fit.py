@@ -193,7 +193,7 @@ def test_a_large_base_with_too_few_judged_replies_copies_them_and_takes_no_lm_sc
 @pytest.mark.parametrize(("draft", "decision"), [("the own ideal reply", "generate"), ("something else", "copy")])
 def test_drafts_are_compared_with_copies_and_not_the_other_way_round(draft: str, decision: str, monkeypatch: Patch) -> None:
     own = draft == "the own ideal reply"
-    rows = [row(i, f"seat {i}", "billing.seat", f"word{i} another{i}" if own else "Guests need none.") for i in range(12)]
+    rows = [row(i, f"seat {i}", "billing.seat", f"seat {i} word{i}" if own else "Guests need none.") for i in range(12)]
     texts = {row.id: row.ideal_reply if own else draft for row in rows}
 
     def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
@@ -205,14 +205,14 @@ def test_drafts_are_compared_with_copies_and_not_the_other_way_round(draft: str,
     replies = gate_of(tuned, "replies")
     assert (replies.decision, replies.n, tuned.generates) == (decision, 12, own)
     assert replies.value is not None
-    assert (replies.value > 0.5) == own
+    assert replies.value > 0.1 if own else replies.value <= 0
 
 
 def test_a_first_fold_whose_replies_are_worse_than_copies_ends_the_measuring(monkeypatch: Patch) -> None:
     rows = [row(i, f"seat {i}", "billing.seat", "Guests need none.") for i in range(12)]
 
     def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
-        return Generations({prompt.row_id: Generation("something else", 9, 0.1, True) for prompt in prompts})
+        return Generations({prompt.row_id: Generation("a seat", 9, 0.1, True) for prompt in prompts})
 
     monkeypatch.setattr("finetune.reply_writer.generate", written)
     monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
@@ -223,7 +223,7 @@ def test_a_first_fold_whose_replies_are_worse_than_copies_ends_the_measuring(mon
 
 
 def test_a_first_fold_whose_replies_are_clearly_better_than_copies_ends_the_measuring(monkeypatch: Patch) -> None:
-    rows = [row(i, f"seat {i}", "billing.seat", f"Guests need none, word{i}.") for i in range(24)]
+    rows = [row(i, f"seat {i}", "billing.seat", f"Guests need no seat {i}.") for i in range(24)]
     ideal = {one.id: one.ideal_reply for one in rows}
 
     def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:

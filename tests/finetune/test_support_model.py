@@ -38,6 +38,12 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def every_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A draft is given however near to its ticket the stored reply is."""
+    monkeypatch.setattr("finetune.reply_choice.MARGIN", -2.0)
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_unclear_rows(tmp_path / "train.jsonl")
     write(tmp_path / "val.jsonl", *({"id": ticket.id, "ticket": ticket.text} for ticket in TICKETS))
@@ -99,6 +105,7 @@ def test_a_service_hears_nothing(folder: Path, capsys: pytest.CaptureFixture[str
     assert (said.out, said.err) == ("", "")
 
 
+@pytest.mark.usefixtures("every_draft")
 def test_generated_replies_are_those_of_the_run_and_the_adapter_is_the_one_it_trained(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +126,7 @@ def test_generated_replies_are_those_of_the_run_and_the_adapter_is_the_one_it_tr
     assert all(torch.equal(weight, used[-1][name]) for name, weight in at_the_end.items())
 
 
+@pytest.mark.usefixtures("every_draft")
 def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny base writes noise; here the gate lets it, and every draft passes the check."""
     monkeypatch.setattr("finetune.fit.MIN_REPLIES", 0)

@@ -140,7 +140,7 @@ def test_the_record_shows_lm_scores_and_the_draft_that_the_check_refused(
     weights = with_line(finished / "weights", tmp_path / "w", "v", **changes)
     assert inspect.main(["--weights", str(weights), "--id", "v"]) == 0
     tables = capsys.readouterr().out
-    for piece in ("LM score, nats", "-12.35", "draft that the check refused (found 9 days): It takes 9 days."):
+    for piece in ("LM score, nats", "-12.35", "draft that was not given (found 9 days): It takes 9 days."):
         assert piece in tables
     assert inspect.main(["--weights", str(finished / "weights"), "--id", "v"]) == 0
     assert "LM score" not in capsys.readouterr().out

@@ -6,14 +6,15 @@ import pytest
 from peft import PeftModel
 
 from evaluation import generation
-from evaluation.benchmarks.reply_gate import main, measure, table
+from evaluation.benchmarks.reply_gate.__main__ import main, measure
+from evaluation.benchmarks.reply_gate.rules import table
 from finetune.generate import Generation, Generations
 from retrieval.tickets import LabelledTicket
 from tests.evaluation.samples import LABEL, tiny_split, use_hash_encoder
 from tests.fakes import HashEncoder, base, row
 from tests.test_run import GOOD, write
 
-ROWS = tuple(row(i, f"seat {i}", "billing.seat", f"word{i} another{i}") for i in range(12))
+ROWS = tuple(row(i, f"seat {i}", "billing.seat", f"seat {i} word{i}") for i in range(12))
 
 
 def use_drafts(patch: pytest.MonkeyPatch, good: set[str]) -> None:
@@ -45,29 +46,36 @@ def all_ids(rows: tuple[LabelledTicket, ...] = ROWS) -> set[str]:
 
 
 def of_a_run(found: dict[str, Any]) -> str:
-    return next(line["splits that generate"] for line in table([found]) if line["rule"] == "gate, as a run decides")
+    return next(
+        line["splits that generate"] for line in table([found]) if line["rule"] == "gate, the nearer one: as a run decides"
+    )
 
 
 def test_where_all_drafts_are_good_the_gate_generates(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, all_ids())
-    assert (found["passed"], found["written"], found["untested"], found["stopped"]) == ([6, 6], [6, 6], "", "")
+    assert [[draft["passed"] for draft in fold] for fold in found["folds"]] == [[True] * 6] * 2
+    assert all(draft["draft"] > draft["copy"] and draft["nearer"] > 0 for fold in found["folds"] for draft in fold)
+    assert all(draft["draft"] == pytest.approx(1.0) for fold in found["folds"] for draft in fold), "the own ideal reply"
+    assert found["untested"] == ""
     assert of_a_run(found) == "1 of 1"
     assert of_a_run(found | {"untested": "no AMX"}) == "0 of 1"
-    assert found["gain"] > 0.5
-    assert [len(gains) for gains in found["gains"]] == [6, 6]
-    assert sum(map(sum, found["gains"])) / 12 == pytest.approx(found["gain"], abs=1e-4)
 
 
 def test_both_folds_are_measured_where_a_run_would_stop_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(monkeypatch, set())
-    assert (found["passed"], found["written"], found["gain"], of_a_run(found)) == ([0, 0], [6, 6], None, "0 of 1")
-    assert found["stopped"].startswith("0 of 6 out-of-fold replies passed")
-    assert len(found["always"]) == len(found["never"]) == 2
+    assert [[draft["passed"] for draft in fold] for fold in found["folds"]] == [[False] * 6] * 2
+    assert (of_a_run(found), len(found["test"])) == ("0 of 1", 2)
+
+
+def test_a_draft_that_the_stored_reply_was_preferred_to_has_passed_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(monkeypatch, all_ids())
+    for draft in found["test"]:  # "no word of it"
+        assert draft["passed"]
+        assert draft["nearer"] < 0
 
 
 def test_at_scale_0_the_bare_base_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measured(monkeypatch, all_ids(), scale=0.0)
-    assert (of_a_run(found), found["stopped"]) == ("1 of 1", "")
+    assert of_a_run(measured(monkeypatch, all_ids(), scale=0.0)) == "1 of 1"
 
 
 def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,21 +84,6 @@ def test_nothing_is_left_on_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
     measure(tiny_split(ROWS), tiny, HashEncoder(), seed=0)
     assert not isinstance(tiny.model, PeftModel)
     assert not any("lora" in name for name, _ in tiny.model.named_modules())
-
-
-def test_each_rule_gets_the_replies_of_the_splits_in_which_it_generates() -> None:
-    one = {"written": [6, 6], "gains": [[-0.5] * 6, [0.6] * 6], "always": [1.0, 0.6], "never": [0.4, 0.4]}
-    other = {"written": [6, 6], "gains": [[0.005] * 6] * 2, "always": [0.0, 0.0], "never": [0.5, 0.5]}
-    lines = {line["rule"]: (line["splits that generate"], line["quality"]) for line in table([one, other])}
-    assert lines == {
-        "never generate": ("0 of 2", "0.450"),
-        "always generate": ("2 of 2", "0.400"),
-        "gate, as a run decides": ("0 of 2", "0.450"),  # the first fold of either ends the measuring
-        "mean at least 0.01, both folds": ("1 of 2", "0.650"),  # .05 in the first split, .005 in the other
-        "mean above 0, both folds": ("2 of 2", "0.400"),
-        "6.3 % quantile above 0, both folds": ("1 of 2", "0.200"),  # the other, whose gains are all alike
-        "90 % quantile above 0, both folds": ("2 of 2", "0.400"),
-    }
 
 
 def test_the_command_prints_a_json_line_for_each_split_and_a_table(
@@ -107,7 +100,7 @@ def test_the_command_prints_a_json_line_for_each_split_and_a_table(
     captured = capsys.readouterr()
     (line,) = (json.loads(line) for line in captured.out.splitlines())
     assert line["untested"].startswith("0 rows have another row of their intent")
-    assert "gate, as a run decides" in captured.err
+    assert "gate, the nearer one: as a run decides" in captured.err
     monkeypatch.setattr(generation, "load_base", lambda choice: pytest.fail("nothing is measured for a report"))
     assert main(["--report", "--jsonl", str(kept)]) == 0
     assert "0 of 1" in capsys.readouterr().err
@@ -120,4 +113,4 @@ def test_bad_options_are_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--report: found no earlier lines" in capsys.readouterr().err
     (tmp_path / "other.jsonl").write_text('{"contestant": "run.py"}\n')
     assert main(["--report", "--jsonl", str(tmp_path / "other.jsonl")]) == 2
-    assert "found a line without gains, expected the lines of earlier runs of this command" in capsys.readouterr().err
+    assert "found a line without test, expected the lines of earlier runs of this command" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Are drafts given where they are better than stored replies: `python -m evaluation.benchmarks.reply_gate`."""

@@ -1,0 +1,54 @@
+"""The draft or the stored reply? The one that is nearer to the ticket.
+
+Stored replies are ranked by how near they are to the ticket, more than by anything else (`retrieval.exemplars`), and a draft
+that passed the check competes with the best of them in the same measure. On public tickets what drafts gain over copies goes
+with this difference, out-of-fold and on new tickets alike (`python -m evaluation.benchmarks.reply_gate`, EXPERIMENTS.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from retrieval.encoder import Encoder, Vectors
+from retrieval.index import DECIMALS
+from retrieval.intent_classifier import Floats
+from retrieval.prediction import Reply, copy_reply
+from retrieval.retrieve import Retrieval
+from retrieval.train_set import TrainSet
+
+MARGIN = 0.0  # by which a draft must be nearer to the ticket than the stored reply
+
+
+def choose_replies(
+    found: Sequence[Retrieval], replies: Sequence[Reply], vectors: Vectors, train_set: TrainSet, encoder: Encoder
+) -> list[Reply]:
+    """The replies to m tickets; where a generated one is not nearer to its ticket than the stored one, that is given.
+
+    Such a reply is copied or composed and has the draft that it was preferred to, and why.
+
+    Args:
+        found: what retrieval says about the tickets, with composed replies.
+        replies: to them; those that were not generated stay.
+        vectors: (m, d) unit vectors of the tickets.
+        train_set: whose replies have vectors already.
+        encoder: of the same vectors.
+    """
+    drafted = [i for i, reply in enumerate(replies) if reply.source == "generated"]
+    drafts, copies = [replies[i].text for i in drafted], [copy_reply(found[i]).text for i in drafted]
+    near = nearness([*drafts, *copies], vectors[[*drafted, *drafted]], train_set, encoder)
+    chosen = list(replies)
+    for i, draft, copy in zip(drafted, *np.split(near, 2), strict=True):
+        if round(draft - copy, DECIMALS) <= MARGIN:
+            why = f"the stored reply is nearer to the ticket: cosine {copy:.3f}, the draft {draft:.3f}"
+            stored = copy_reply(found[i])
+            chosen[i] = replace(replies[i], text=stored.text, source=stored.source, findings=(why,), draft=replies[i].text)
+    return chosen
+
+
+def nearness(texts: Sequence[str], tickets: Vectors, train_set: TrainSet, encoder: Encoder) -> Floats:
+    """(k,) the cosine of each text and its ticket; `tickets` are the (k, d) vectors of the tickets."""
+    known = train_set.reply_vectors_by_text
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known |= zip(new, encoder.encode(new), strict=True)
+    return np.array([float(known[text] @ ticket) for text, ticket in zip(texts, tickets, strict=True)])
