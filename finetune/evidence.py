@@ -27,12 +27,12 @@ from finetune.training import NoAdapter, TrainingRun, completion_losses, train
 from finetune.training_data import TrainingConfig, make_training_data
 from retrieval.compose import with_composed_replies
 from retrieval.cross_validation import folds, out_of_fold_log_probabilities, refit
-from retrieval.encoder import Encoder
+from retrieval.encoder import Encoder, Vectors
 from retrieval.intent_classifier import Floats, IntentClassifier
 from retrieval.lm_fusion import lm_score_matrix
 from retrieval.prediction import Reply
 from retrieval.retrieve import Retrieval, retrieve_train_rows, train_row_questions
-from retrieval.train_set import Rows, representative_rows, rows_with_siblings
+from retrieval.train_set import Rows, TrainSet, representative_rows, rows_with_siblings
 
 FOLDS = 2
 MAX_LOSS_ROWS = 4  # of each fold whose completion loss is measured: it is for the record and decides nothing
@@ -188,14 +188,25 @@ def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadl
         deadline=deadline,
         processes=processes,
     )
-    drafted = [written.replies[found.ticket.id] for found in retrievals]
-    given = choose_replies(retrievals, drafted, vectors, train_set, encoder)
-    replies = {found.ticket.id: reply for found, reply in zip(retrievals, given, strict=True)}
-    # A draft that failed the check says nothing about generating; one that the stored reply is preferred to gains 0.
-    passed = [found for found, draft in zip(retrievals, drafted, strict=True) if draft.source == "generated"]
-    gains = gains_over_copies(passed, replies, train_set, encoder)
+    replies, gains = _against_stored(retrievals, written.replies, vectors, train_set, encoder)
+    # Each process has embedded by itself, and a last digit may decide: all take the first's.
+    replies, gains = processes.gather((replies, gains))[0]
     timed_out, retries = not written.complete, written.memory_retries
     return Evidence(losses, retrievals, replies, gains, timed_out=timed_out, memory_retries=retries)
+
+
+def _against_stored(
+    found: Sequence[Retrieval], drafts: Mapping[str, Reply], vectors: Vectors, train_set: TrainSet, encoder: Encoder
+) -> tuple[dict[str, Reply], dict[str, float]]:
+    """By id, what the customers of m rows would get, and what each draft that passed the check gains.
+
+    One that failed says nothing about generating; one that the stored reply is preferred to gains 0.
+    """
+    drafted = [drafts[one.ticket.id] for one in found]
+    given = choose_replies(found, drafted, vectors, train_set, encoder)
+    replies = {one.ticket.id: reply for one, reply in zip(found, given, strict=True)}
+    passed = [one for one, draft in zip(found, drafted, strict=True) if draft.source == "generated"]
+    return replies, gains_over_copies(passed, replies, train_set, encoder)
 
 
 def _loss_rows(setup: Setup, out: Rows) -> list[int]:
