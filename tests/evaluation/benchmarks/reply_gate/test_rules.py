@@ -30,7 +30,7 @@ def test_each_rule_gets_the_replies_of_the_splits_in_which_it_generates() -> Non
         "always, nearer by +0.05": ("2 of 2", "0.400", "1"),
         "always, nearer by +0.1": ("2 of 2", "0.500", "0"),  # .1 is not more than .1
         "gate, every draft that passes": ("0 of 2", "0.500", "0"),
-        "gate, the nearer one: as a run decides": ("0 of 2", "0.500", "0"),  # the first fold of either ends the measuring
+        "gate, the nearer one: as a run decides": ("0 of 2", "0.500", "0"),  # a first fold that loses; a gain below .01
         "mean at least 0.01, both folds": ("1 of 2", "0.650", "0"),  # .05 in the first split, .005 in the other
         "mean above 0, both folds": ("2 of 2", "0.400", "1"),
         "6.3 % quantile above 0, both folds": ("1 of 2", "0.250", "1"),  # the other, whose gains are all alike
