@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -102,7 +103,8 @@ def markdown(lines: Sequence[Line]) -> str:
 
 def machine() -> str:
     """Where it is measured and with what."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl", "setfit"))
+    installed = (name for name in ("torch", "transformers", "peft", "trl", "setfit") if find_spec(name))  # --only may need few
+    versions = ", ".join(f"{name} {version(name)}" for name in installed)
     cores = "1 core" if usable_cores() == 1 else f"{usable_cores()} cores"
     return f"{cores} ({described()}), {virtual_memory().total / 2**30:.0f} GiB of memory, {versions}"
 

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
+from evaluation.benchmarks.bench import report
 from evaluation.benchmarks.bench.contestants import PARTS, RUN, SETFIT, TRL
-from evaluation.benchmarks.bench.report import COSTS, NOTES, SCORES, cell, figure, markdown, tables, write_docs
+from evaluation.benchmarks.bench.report import COSTS, NOTES, SCORES, cell, figure, machine, markdown, tables, write_docs
 
 
 def run(contestant: str, cost: float | None, score: float | None = 0.5, base: str = "small") -> dict[str, Any]:
@@ -53,3 +54,9 @@ def test_the_page_holds_both_tables_the_machine_the_plot_and_what_is_compared(tm
     assert page.endswith(NOTES)
     assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert "(bench.png)" in page
+
+
+def test_a_package_that_no_contestant_needed_and_nobody_installed_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "find_spec", lambda name: None if name in ("trl", "setfit") else object())
+    assert ", peft " in machine()
+    assert "trl" not in machine()
