@@ -1,10 +1,11 @@
 """Evidence from rows that an adapter has not seen.
 
 The train rows are cut into two folds. An adapter is trained on each, set to the scale of the final adapter, and judged on the
-other: completion loss with prompts that hide the row's own reply, replies with the prompts of answering. Only replies that pass
-the check are compared with copies, for a replaced one is a copy; where the first fold shows that they will not do, or that they
-clearly do, the second is not measured. A fold whose training diverges or runs out of memory ends the measuring, for the gate
-asks for both. The LM intent scores come from the bare base and need no folds: a row is hidden from itself.
+other: completion loss with prompts that hide the row's own reply, replies with the prompts of answering. Only drafts that pass
+the check are compared with copies, for a replaced one is a copy, and they gain nothing where the stored reply is given because
+it is as near to the ticket (`reply_choice`). Where the first fold shows that they will not do, or that they clearly do, the
+second is not measured. A fold whose training diverges or runs out of memory ends the measuring, for the gate asks for both. The
+LM intent scores come from the bare base and need no folds: a row is hidden from itself.
 """
 
 import time
@@ -69,6 +70,11 @@ class Evidence:
     problems: tuple[str, ...] = ()  # what went wrong in a fold, a sentence each
     memory_retries: int = 0  # how often memory ran out and a smaller way of working took over
 
+    @property
+    def given(self) -> int:
+        """How many customers would have got a draft."""
+        return sum(reply.source == "generated" for reply in self.replies.values())
+
 
 NO_EVIDENCE = Evidence({}, (), {}, {})
 
@@ -88,7 +94,7 @@ def gather_evidence(
     Args:
         setup: as the final adapter was trained.
         model: the base with the final adapter; it is left so.
-        encoder: measures how near a reply is to the ideal one.
+        encoder: measures how near a draft and the stored reply are to the ticket, and what is given to the ideal reply.
         scale: of the final adapter.
         plans: memory plans, from the one that fitted the final adapter on.
         deadline: `time.monotonic()` at which measuring stops.

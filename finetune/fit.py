@@ -292,7 +292,7 @@ def _gathered(
     """The evidence of the folds, and why it does not count, a clause; empty if it does."""
     if untested := scale.problem or not_worth_testing(setup):
         return NO_EVIDENCE, untested
-    plans = memory_plans(setup.base.model.device)
+    plans = memory_plans(setup.base.model.device, setup.base.model.dtype)
     later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
     enough = partial(first_fold_verdict, seed=setup.seed)
     evidence = gather_evidence(setup, model, encoder, scale=scale.value, plans=later, deadline=deadline, enough=enough)
@@ -345,12 +345,12 @@ def _unused(model: PeftModel, problem: str, *, timed_out: bool = False, out_of_m
 
 def judge_replies(evidence: Evidence, *, seed: int) -> Gate:
     """The reply gate on what was measured."""
-    return reply_gate(list(evidence.gains.values()), stopped=evidence.stopped, seed=seed)
+    return reply_gate(list(evidence.gains.values()), given=evidence.given, stopped=evidence.stopped, seed=seed)
 
 
 def first_fold_verdict(evidence: Evidence, *, seed: int) -> str:
     """Why the second fold need not be measured, a clause; empty if it must be."""
-    return first_fold_stop(list(evidence.gains.values()), len(evidence.replies), seed=seed)
+    return first_fold_stop(list(evidence.gains.values()), len(evidence.replies), given=evidence.given, seed=seed)
 
 
 def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[Losses | None, bool]:

@@ -2,10 +2,11 @@
 
 The reply gate wants a mean paired gain over the stored reply of .01 over both folds: two dozen gains with a spread of .2 cannot
 prove a gain of .05, which is what generated replies are worth on public tickets, so a standard that asks for proof copied there
-too often (EXPERIMENTS.md, section 10). Less than .01 is not worth the risk of a wrong sentence. A first fold without any gain
-ends the measuring, and so does one of .01 or more whose 6.3 % bootstrap quantile is above 0. The LM scores helped on public
-sets, with a fixed weight, so the 90 % quantile may only forbid them. The forgetting check decides by a mean. What was not
-tested is not used.
+too often (EXPERIMENTS.md, section 10). Less than .01 is not worth the risk of a wrong sentence. Rows to which the stored reply
+would be given anyway count as 0 and say nothing about drafts, so at least five drafts must have been given. A first fold
+without any gain ends the measuring, and so does one of .01 or more whose 6.3 % bootstrap quantile is above 0. The LM scores
+helped on public sets, with a fixed weight, so the 90 % quantile may only forbid them. The forgetting check decides by a mean.
+What was not tested is not used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,16 +22,20 @@ from retrieval.lm_fusion import Floats, fuse
 
 MIN_REPLIES = 10  # checked out-of-fold replies that the reply gate needs
 MIN_FIRST_FOLD = 5  # of them in the first fold; with fewer the second is not measured
+MIN_GIVEN = 5  # of them that would be given, for a decision to generate: one lucky draft beside stored replies is no evidence
+LEAST_GAIN = 0.001  # of the first fold, any gain as far as three decimals show it; with less the second is not measured
 MIN_GAIN = 0.01  # the mean gain in reply quality that is worth a generated reply
 REPLY_LEVEL = 0.873  # of the gain's interval: its lower end is the 6.3 % quantile
 REPLY_STANDARD = (
-    f"generate if the mean paired gain on at least {MIN_REPLIES} replies is at least {MIN_GAIN} over both folds and above 0 in "
-    f"the first; a first fold of at least {MIN_GAIN} whose 6.3 % bootstrap quantile is above 0 is enough"
+    f"generate if the mean paired gain on at least {MIN_REPLIES} replies, at least {MIN_GIVEN} of them not stored ones, is at "
+    f"least {MIN_GAIN} over both folds and above 0 in the first; a first fold of at least {MIN_GAIN} whose 6.3 % bootstrap "
+    "quantile is above 0 is enough"
 )
-REPLY_STATISTIC = (
+DRAFT_STATISTIC = (
     "mean gain in reply quality (half cosine to the ideal reply, half F1 of facts) over the stored reply, of the drafts that "
-    "passed the check; 0 where the stored reply is nearer to the ticket, for it is given then"
+    "passed the check"
 )
+REPLY_STATISTIC = f"{DRAFT_STATISTIC}; 0 where the stored reply is at least as near to the ticket, for it is given then"
 SCALES = (1.0, 0.5)  # of the adapter, in the order in which they are tried; 0 beneath them
 MAX_LOSS_INCREASE = 0.05  # nats per token on general text
 SCALE_STANDARD = f"the first scale of 1 and .5 with a mean loss increase of at most {MAX_LOSS_INCREASE} nat per token, else 0"
@@ -49,17 +54,18 @@ class LmWeight:
     origin: str  # where it comes from, to be said after "the weight"
 
 
-def reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -> Gate:
+def reply_gate(gains: Sequence[float], *, given: int, stopped: str = "", seed: int) -> Gate:
     """Generate replies, or copy stored ones?
 
     Args:
         gains: for each out-of-fold draft that passed the check, the quality of what is given instead of the stored reply minus
             that of the stored reply (`reply_quality`); 0 where the stored one is given (`reply_choice`).
+        given: how many of these drafts are given.
         stopped: why the second fold was not measured, a clause (`first_fold_stop`); empty if it was.
         seed: of the bootstrap.
     """
     mean, interval = float(np.mean(gains)) if gains else None, _reply_interval(gains, seed=seed)
-    passed = interval is not None and _worth_it(gains)
+    passed = interval is not None and _worth_it(gains, given)
     if stopped and not passed:
         why = f"{stopped}: the second fold was not measured"
         return Gate("replies", False, "copy", REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), None, why)
@@ -68,12 +74,14 @@ def reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -> Gate:
     decision = "generate" if passed else "copy"
     ends = f"{REPLY_LEVEL:.1%} interval {interval[0]:+.3f} to {interval[1]:+.3f}"
     reason = f"mean gain {mean:+.3f}, {ends}; {MIN_GAIN:+g} needed"
+    reason += f"; {given} drafts given, {MIN_GIVEN} needed" if given < MIN_GIVEN else ""
     reason += f" ({stopped}: the second was not measured)" if stopped else ""
-    return Gate("replies", passed, decision, REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), interval, reason)
+    figures = {"drafts given": given}
+    return Gate("replies", passed, decision, REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), interval, reason, figures)
 
 
-def _worth_it(gains: Sequence[float]) -> bool:
-    return round(float(np.mean(gains)), 3) >= MIN_GAIN  # rounded as it is printed
+def _worth_it(gains: Sequence[float], given: int) -> bool:
+    return given >= MIN_GIVEN and round(float(np.mean(gains)), 3) >= MIN_GAIN  # rounded as it is printed
 
 
 def _reply_interval(gains: Sequence[float], *, seed: int) -> tuple[float, float] | None:
@@ -87,20 +95,22 @@ def reply_gate_untested(reason: str, gains: Sequence[float] = ()) -> Gate:
     return Gate("replies", False, "copy", REPLY_STANDARD, REPLY_STATISTIC, mean, len(gains), None, why)
 
 
-def first_fold_stop(gains: Sequence[float], written: int, *, seed: int) -> str:
+def first_fold_stop(gains: Sequence[float], written: int, *, given: int, least: float = LEAST_GAIN, seed: int) -> str:
     """Why the second fold need not be measured, a clause; empty if it must be.
 
     Args:
         gains: of the replies of the first fold that passed the check.
         written: how many replies the first fold has.
+        given: how many of the drafts that passed are given.
+        least: the mean gain that makes the second fold worth measuring.
         seed: of the bootstrap.
     """
     if len(gains) < MIN_FIRST_FOLD:
         return f"{len(gains)} of {written} out-of-fold replies passed the check in the first fold, {MIN_FIRST_FOLD} needed"
-    if round(float(np.mean(gains)), 3) <= 0:  # rounded as it is printed
-        return f"mean gain {np.mean(gains):+.3f} in the first fold, more than 0 needed"
+    if round(float(np.mean(gains)), 3) < least:  # rounded as it is printed
+        return f"mean gain {np.mean(gains):+.3f} in the first fold, {least:+g} needed"
     interval = _reply_interval(gains, seed=seed)
-    return "the first fold is clear" if _worth_it(gains) and interval and interval[0] > 0 else ""
+    return "the first fold is clear" if _worth_it(gains, given) and interval and interval[0] > 0 else ""
 
 
 def scale_gate(increases: Mapping[float, tuple[Sequence[float], Sequence[float]]], *, seed: int) -> tuple[float, Gate]:

@@ -37,12 +37,15 @@ class MemoryPlan:
 
 
 CPU_PLANS = (MemoryPlan(4), MemoryPlan(2), MemoryPlan(1))  # prompts have no gradient there, so little is kept
+FP32_PLANS = (MemoryPlan(1),)  # a CPU without bf16 has nothing to gain from more: EXPERIMENTS.md, section 10
 GPU_PLANS = (MemoryPlan(4), MemoryPlan(2), MemoryPlan(1), MemoryPlan(1, recompute=True))
 
 
-def memory_plans(device: torch.device) -> tuple[MemoryPlan, ...]:
-    """The plans for a device, the fastest first."""
-    return GPU_PLANS if device.type == "cuda" else CPU_PLANS
+def memory_plans(device: torch.device, weights: torch.dtype) -> tuple[MemoryPlan, ...]:
+    """The plans for a device and the type of the base's weights, the fastest first."""
+    if device.type == "cuda":
+        return GPU_PLANS
+    return FP32_PLANS if weights == torch.float32 else CPU_PLANS
 
 
 def batches_by_length(lengths: Sequence[int], most: int) -> Iterator[list[int]]:

@@ -99,7 +99,10 @@ def _base_name(base: Record) -> str:
 def _use(gates: Sequence[Record]) -> str:
     generates = any(gate["name"] == "replies" and gate["passed"] for gate in gates)
     if generates:
-        return "On rows that it had not seen its replies were better than the nearest stored ones, so the run let it answer."
+        return (
+            "On rows that it had not seen, answering with its reply where that is nearer to the ticket than the stored one was "
+            "better than always giving the stored one, so the run let it answer there."
+        )
     return (
         "**The run itself gave stored replies**: that the adapter's are better was not shown on rows that it had not seen (the "
         "gate for replies, below)."

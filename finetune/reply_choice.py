@@ -1,4 +1,4 @@
-"""The draft or the stored reply? The one that is nearer to the ticket.
+"""The draft or the stored reply? The draft where it is nearer to the ticket.
 
 Stored replies are ranked by how near they are to the ticket, more than by anything else (`retrieval.exemplars`), and a draft
 that passed the check competes with the best of them in the same measure. On public tickets what drafts gain over copies goes
@@ -25,7 +25,7 @@ def choose_replies(
 ) -> list[Reply]:
     """The replies to m tickets; where a generated one is not nearer to its ticket than the stored one, that is given.
 
-    Such a reply is copied or composed and has the draft that it was preferred to, and why.
+    Such a reply is copied or composed, and has the draft that was not given and why.
 
     Args:
         found: what retrieval says about the tickets, with composed replies.
@@ -35,20 +35,26 @@ def choose_replies(
         encoder: of the same vectors.
     """
     drafted = [i for i, reply in enumerate(replies) if reply.source == "generated"]
+    if not drafted:
+        return list(replies)
     drafts, copies = [replies[i].text for i in drafted], [copy_reply(found[i]).text for i in drafted]
     near = nearness([*drafts, *copies], vectors[[*drafted, *drafted]], train_set, encoder)
     chosen = list(replies)
     for i, draft, copy in zip(drafted, *np.split(near, 2), strict=True):
         if round(draft - copy, DECIMALS) <= MARGIN:
-            why = f"the stored reply is nearer to the ticket: cosine {copy:.3f}, the draft {draft:.3f}"
-            stored = copy_reply(found[i])
-            chosen[i] = replace(replies[i], text=stored.text, source=stored.source, findings=(why,), draft=replies[i].text)
+            chosen[i] = _stored_instead(replies[i], copy_reply(found[i]), draft, copy)
     return chosen
+
+
+def _stored_instead(draft: Reply, stored: Reply, draft_cosine: float, stored_cosine: float) -> Reply:
+    why = f"the stored reply is at least as near to the ticket: cosine {stored_cosine:.3f}, the draft {draft_cosine:.3f}"
+    why = "it is the stored reply, word for word" if draft.text == stored.text else why
+    return replace(draft, text=stored.text, source=stored.source, findings=(why,), draft=draft.text)
 
 
 def nearness(texts: Sequence[str], tickets: Vectors, train_set: TrainSet, encoder: Encoder) -> Floats:
     """(k,) the cosine of each text and its ticket; `tickets` are the (k, d) vectors of the tickets."""
-    known = train_set.reply_vectors_by_text
+    known = train_set.known_reply_vectors(texts)
     new = [text for text in dict.fromkeys(texts) if text not in known]
     known |= zip(new, encoder.encode(new), strict=True)
     return np.array([float(known[text] @ ticket) for text, ticket in zip(texts, tickets, strict=True)])

@@ -31,7 +31,7 @@ def gains_over_copies(
     rows = [position[found.ticket.id] for found in judged]
     ideals = [train_set.rows[i].ideal_reply for i in rows]
     written, copied = [replies[found.ticket.id].text for found in judged], [copy_reply(found).text for found in judged]
-    known = train_set.reply_vectors_by_text
+    known = train_set.known_reply_vectors([*written, *copied, *ideals])
     ours, theirs = np.split(reply_qualities([*written, *copied], [*ideals, *ideals], encoder, known=known), 2)
     return {found.ticket.id: float(gain) for found, gain in zip(judged, ours - theirs, strict=True)}
 

@@ -80,7 +80,7 @@ def train(
         deadline: `time.monotonic()` at which to stop.
         label: for the progress bar.
         processes: that share each batch.
-        plans: memory plans in the order in which they are tried; those of the device if empty.
+        plans: memory plans in the order in which they are tried; those of the base on its device if empty.
         prompt_gradient: see `row_losses`; without it no plan may recompute.
 
     Raises:
@@ -95,7 +95,8 @@ def train(
     )
     with memory_guard("the training state of the adapter", processes):
         optimiser = _Optimiser(model, learning_rate, len(batches))
-    gradients = _Gradients(model, plans or memory_plans(model.device), processes, prompt_gradient=prompt_gradient)
+    plans = plans or memory_plans(model.device, model.dtype)
+    gradients = _Gradients(model, plans, processes, prompt_gradient=prompt_gradient)
     model.train()
     try:
         losses, diverged = _take_steps(batches, optimiser, gradients, deadline, label)
@@ -266,12 +267,12 @@ def row_losses(model: torch.nn.Module, batch: Sequence[Example], *, prompt_gradi
     cache = _keys_and_values(model, ids[:, :given], _padding(batch, width, device, end=given)) if given else None
     # Only the logits that predict supervised tokens: the vocabulary is the largest matrix of a small base.
     options = _padding(batch, width, device, start=given) | {"past_key_values": cache, "logits_to_keep": keep + 1}
-    logits = model(input_ids=ids[:, given:], **options).logits[:, :-1]  # (b, keep, v)
-    targets = ids[:, -keep:].clone()
+    logits = model(input_ids=ids[:, given:], **options).logits  # (b, keep + 1, v), uncut: that would copy them
+    targets = torch.full(logits.shape[:2], -100, device=device)  # what follows the last token is not asked
     for row, example in enumerate(batch):
-        targets[row, : keep - example.supervised] = -100
+        targets[row, keep - example.supervised : keep] = ids[row, -example.supervised :]
     each = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    return each.view(len(batch), keep).sum(dim=1)
+    return each.view_as(targets).sum(dim=1)
 
 
 def _keys_and_values(model: torch.nn.Module, ids: torch.Tensor, padding: dict[str, torch.Tensor]) -> Any:

@@ -8,9 +8,9 @@
 
 Shows what `run.py` decides by, from the same code: neighbours with their share in the vote and the words that matched, the
 output of every scorer, the in-scope score, the exemplars in prompt order, and the prompt's words. What a run decided comes from
-its record, with LM scores, the reply and what the check found; no model is loaded. All else needs the encoder, and leaves LM
-scores out, for no language model is loaded either. A prompt that is too long for the base's `max_length` is shown uncut. The
-prompt of a finished run has as many exemplars as that run's; without one it has four, as with a large base on a GPU.
+its record, with LM scores, the reply, and a draft that was not given and why; no model is loaded. All else needs the encoder,
+and leaves LM scores out, for no language model is loaded either. A prompt that is too long for the base's `max_length` is shown
+uncut. The prompt of a finished run has as many exemplars as that run's; without one it has four, as with a large base on a GPU.
 """
 
 import argparse
@@ -94,8 +94,8 @@ def inspect_anew(given: Given, options: argparse.Namespace, exemplars: int) -> N
     for warning in encoder.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if run and (run.lm_weight or "lm_scores" in run.record.get("remote", {})):
-        where = "--id ID without --val shows what the run decided"
-        print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here; {where}", file=sys.stderr)
+        where = "; --id ID without --val shows what the run decided" if options.val else ""
+        print(f"note: the run added LM intent scores for unsure tickets, which are not loaded here{where}", file=sys.stderr)
     classifier = classifier_of(given, encoder)
     what = Shown(classifier.weights, classifier.train_set.descriptions, exemplars)
     shown: list[Retrieval] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from retrieval.columns import add_columns_option, parse_columns
 from retrieval.encoder import AUTO, encoder_problems
 from retrieval.recorded import RecordedAnswer, recorded_answer
-from retrieval.saved_run import SavedRun, find_run, unchanged
+from retrieval.saved_run import SavedRun, checked_run, collected, reading
 from retrieval.taxonomy import Taxonomy, read_train_and_taxonomy
 from retrieval.tickets import InputProblems, LabelledTicket, Ticket, read_val
 
@@ -48,7 +48,6 @@ def read_input(options: argparse.Namespace) -> Given:
 
     Raises:
         InputProblems: with all that is wrong.
-        ModelUnavailable: the run was replaced while it was read.
     """
     columns, problems = parse_columns(options.columns)
     problems += encoder_problems(options.encoder or AUTO)
@@ -58,21 +57,23 @@ def read_input(options: argparse.Namespace) -> Given:
         rows, taxonomy, found = read_train_and_taxonomy(options.train, options.taxonomy, columns=columns)
     elif options.taxonomy:
         problems.append(f"--taxonomy {options.taxonomy}: found --weights, whose run has its own; expected --train")
-    problems += found
-    run, found = find_run(options.weights) if options.weights else (None, [])
-    problems += found
+    run, answer, more = run_and_answer(options)
+    problems += [*found, *more]
     tickets, found = tickets_of(options, columns)
     problems += [*found, *option_problems(options)]
-    answer = None
-    if run and from_the_record(options):
-        try:
-            with unchanged(run):
-                answer = recorded_answer(run.folder, options.id)
-        except InputProblems as error:
-            problems += error.problems
     if problems:
         raise InputProblems(problems)
     return Given(rows, taxonomy, tickets, run, answer)
+
+
+def run_and_answer(options: argparse.Namespace) -> tuple[SavedRun | None, RecordedAnswer | None, list[str]]:
+    """The finished run that the options name, what it decided about a row where that is asked, a sentence for every problem."""
+    run, answer, problems = None, None, list[str]()
+    if options.weights:
+        with collected(options.weights, problems), reading(options.weights):
+            run = checked_run(options.weights)
+            answer = recorded_answer(run.folder, options.id) if from_the_record(options) else None
+    return run, answer, problems
 
 
 def tickets_of(options: argparse.Namespace, columns: Mapping[str, str]) -> tuple[tuple[Ticket, ...], list[str]]:
@@ -101,9 +102,13 @@ def option_problems(options: argparse.Namespace) -> list[str]:
         found.append("--id: found --ticket, expected the one or the other")
     elif options.id and not options.val and not options.weights:
         found.append("--id: found no --val, expected the file in which the row stands")
+    elif options.id is not None and not options.id.strip():
+        found.append("--id: found an empty text, expected the id of a row")
     if options.map and options.map.suffix not in (".png", ".svg"):
         found.append(f"--map {options.map}: found no .png or .svg, expected one of them")
     if from_the_record(options):
-        needless = [name for name in ("map", "encoder") if getattr(options, name)]
-        found += [f"--{name}: found --id without --val, for which nothing is embedded; expected --val" for name in needless]
+        needless = [name for name in ("map", "encoder", "columns") if getattr(options, name)]
+        found += [
+            f"--{name}: found --id without --val, for which the run's own record is read; expected --val" for name in needless
+        ]
     return found

@@ -39,7 +39,8 @@ def print_retrieval(
     console.print(_intents(found, weights))
     console.print(_exemplars(found))
     if found.tied and found.composed:
-        console.print(Text(printable(f"composed of the first exemplar and {found.tied.id}: {found.composed}")))
+        text = "" if reply else f": {found.composed}"
+        console.print(Text(printable(f"composed of the first exemplar and {found.tied.id}{text}")))
     for line in _reply_lines(reply) if reply else ():
         console.print(Text(printable(line)))
     if prompt:
@@ -51,8 +52,8 @@ def print_retrieval(
 
 def _reply_lines(reply: Reply) -> list[str]:
     """What the customer got, and a draft that they did not get."""
-    got = [] if reply.source == "composed" else [f"reply, {reply.source}: {reply.text}"]
-    return [*got, f"draft that was not given ({'; '.join(reply.findings)}): {reply.draft}"] if reply.draft else got
+    got = f"reply, {reply.source}: {reply.text}"
+    return [got, f"draft that was not given ({'; '.join(reply.findings)}): {reply.draft}"] if reply.findings else [got]
 
 
 def _neighbours(found: Retrieval) -> Table:

@@ -1,7 +1,7 @@
 """From a retrieval to a reply and a prediction, and how these are written to the files of a run.
 
 The simplest reply is a copy of the stored reply that retrieval ranks first, or of two that nearly tie (`compose`);
-`finetune.reply_writer` generates others.
+`finetune.reply_writer` generates others, and `finetune.reply_choice` gives the stored one where it is as near to the ticket.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from typing import Any, Literal
 from retrieval.index import DECIMALS
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
 
-# Copied or composed of stored replies, generated, remote (of a remote model), or replaced: a stored one for a draft that failed
-# the check.
+# Copied or composed of stored replies (with a draft: that was written, passed the check and was not given), generated, remote
+# (of a remote model), or replaced: a stored one for a draft that failed the check.
 Source = Literal["copied", "composed", "generated", "replaced", "remote"]
 
 

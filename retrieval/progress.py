@@ -148,6 +148,7 @@ def _answering(tickets: int, *, model: bool) -> tuple[Part, ...]:
         *(ask(SCORE_S * block, "LM intent scores", chance=SELDOM) for block in blocks),
         Part("answer", EMBED_S * tickets, "embed"),  # the sentences of replies that tie
         *(ask(REPLY_S * block, "write replies", chance=OFTEN) for block in blocks),
+        *([Part("answer", EMBED_S * tickets, "embed", chance=OFTEN)] if model else []),  # the drafts
     )
 
 

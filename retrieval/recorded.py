@@ -5,10 +5,11 @@ what is decided now, with the LM scores that only a language model could give.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from retrieval.intent_classifier import ScorerOutputs
 from retrieval.prediction import Reply
 from retrieval.reference_numbers import for_ticket
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
@@ -17,6 +18,7 @@ from retrieval.taxonomy import read_train_and_taxonomy
 from retrieval.tickets import AS_NAMED, InputProblems, LabelledTicket, Ticket, read_rows
 
 FIELDS = ("id", "ticket", "predicted_intent", "prediction", "source")
+SCORERS = {scorer.name for scorer in fields(ScorerOutputs)}
 NOT_SCORERS = ("intent", "probability", "lm_score")  # of an intent's entry; all else is a scorer's output
 
 
@@ -43,14 +45,17 @@ def recorded_answer(folder: Path, ticket_id: str) -> RecordedAnswer:
     if line is None and not problems:
         expected = f"expected one of the {len(lines)} that the run answered; with --val FILE others are looked at"
         problems = [f"--id {ticket_id}: found no such row in {folder / PREDICTIONS}, {expected}"]
-    if line is None or (problems := [*problems, *more]):
+    problems = [*problems, *more]
+    if line is None or problems:
         raise InputProblems(problems)
     try:
         retrieval = _retrieval(line, {row.id: row for row in rows})
-    except (KeyError, TypeError, ValueError) as error:
+        if not retrieval.intents or not retrieval.exemplars:
+            raise ValueError(line)
+        reply = Reply(line["prediction"], line["source"], tuple(line["findings"]), line["draft"])
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         problem = f"{folder / PREDICTIONS}: found something else for {ticket_id}, expected a line as a run writes it"
         raise InputProblems([problem]) from error
-    reply = Reply(line["prediction"], line["source"], tuple(line.get("findings", ())), line.get("draft", ""))
     return RecordedAnswer(line, retrieval, reply, taxonomy.described if taxonomy else {})
 
 
@@ -72,6 +77,8 @@ def _retrieval(line: Mapping[str, Any], rows: Mapping[str, LabelledTicket]) -> R
 
 def _intent_score(entry: Mapping[str, Any]) -> IntentScore:
     scorers = {name: value for name, value in entry.items() if name not in NOT_SCORERS}
+    if set(scorers) != SCORERS:
+        raise ValueError(scorers)
     return IntentScore(entry["intent"], entry["probability"], scorers, entry.get("lm_score"))
 
 

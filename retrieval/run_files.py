@@ -33,7 +33,7 @@ from retrieval.files import sha256, write_json
 from retrieval.folder_lock import locked_folder
 
 PROGRAM = "thirty-tickets"
-FORMAT = 1  # of the files of a run and of what the record says; one more where an older folder would be read wrongly
+FORMAT = 2  # of a run's files; one more where an older folder would be read wrongly or answer otherwise
 RECORD, ROWS, VECTORS, INDEX = "run.json", "train_rows.jsonl", "train_vectors.safetensors", "tickets.faiss"
 PREDICTIONS, CLASSIFIER, INTENTS = "predictions.jsonl", "classifier.safetensors", "intents.json"
 # What PEFT and tokenizers write; a tokenizer's file of another name is not kept, for `tokenizer.json` holds all of it.

@@ -72,13 +72,21 @@ def reading(folder: Path) -> Iterator[None]:
 
 def find_run(folder: Path) -> tuple[SavedRun | None, list[str]]:
     """The run in a weights folder, and a sentence for every problem; None if there is one."""
+    run, problems = None, list[str]()
+    with collected(folder, problems), reading(folder):
+        run = checked_run(folder)
+    return run, problems
+
+
+@contextmanager
+def collected(folder: Path, problems: list[str]) -> Iterator[None]:
+    """What is wrong with the run in a folder ends the block and joins the problems, a sentence each."""
     try:
-        with reading(folder):
-            return checked_run(folder), []
+        yield
     except InputProblems as error:
-        return None, [*error.problems]
+        problems += error.problems
     except OSError as error:
-        return None, [f"{error.filename or folder}: cannot be read ({error.strerror or error}), {EXPECTED}"]
+        problems.append(f"{error.filename or folder}: cannot be read ({error.strerror or error}), {EXPECTED}")
 
 
 def checked_run(folder: Path) -> SavedRun:

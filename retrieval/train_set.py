@@ -5,7 +5,7 @@ intents stays whole in a slice, so an intent that lost its last row is still the
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,10 +50,10 @@ class TrainSet:
         texts = self.descriptions
         return tuple(": ".join(filter(None, (humanised(name), texts.get(name)))) for name in self.intents)
 
-    @property
-    def reply_vectors_by_text(self) -> dict[str, Vectors]:
-        """The (d,) unit vector of each different reply."""
-        return {row.ideal_reply: vector for row, vector in zip(self.rows, self.reply_vectors, strict=True)}
+    def known_reply_vectors(self, texts: Iterable[str]) -> dict[str, Vectors]:
+        """The (d,) unit vector of each of these texts that is a stored reply."""
+        wanted, replies = set(texts), zip(self.rows, self.reply_vectors, strict=True)
+        return {row.ideal_reply: vector for row, vector in replies if row.ideal_reply in wanted}
 
     @property
     def row_counts(self) -> Rows:

@@ -8,7 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from finetune.gates import LM_STATISTIC, REPLY_STANDARD, LmWeight, lm_scores_gate, reply_gate, reply_gate_untested
+from finetune.gates import (
+    DRAFT_STATISTIC,
+    LM_STATISTIC,
+    REPLY_STANDARD,
+    LmWeight,
+    lm_scores_gate,
+    reply_gate,
+    reply_gate_untested,
+)
 from finetune.remote.intent_scores import WEIGHT
 from retrieval.gate import Gate
 from retrieval.intent_classifier import winners
@@ -61,7 +69,7 @@ def remote_reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -
     It is the 6.3 % quantile, for two looks at it (the first fold, both) say "use" without a gain about as rarely as one look at
     the 10 % quantile (Pocock, Biometrika 64, 1977).
     """
-    gate = reply_gate(gains, stopped=stopped, seed=seed)
+    gate = reply_gate(gains, given=len(gains), stopped=stopped, seed=seed)
     within = gate.interval is not None and gate.interval[0] <= 0
     reason = f"{gate.reason}, and the lower end above 0" if gate.passed and within else gate.reason
     return _named(replace(gate, passed=gate.passed and not within, reason=reason))
@@ -73,7 +81,8 @@ def remote_replies_untested(reason: str, gains: Sequence[float] = ()) -> Gate:
 
 
 def _named(gate: Gate) -> Gate:
-    return replace(gate, name=REPLIES, decision="used" if gate.passed else "not used", standard=REPLIES_STANDARD)
+    decision = "used" if gate.passed else "not used"
+    return replace(gate, name=REPLIES, decision=decision, standard=REPLIES_STANDARD, statistic=DRAFT_STATISTIC)
 
 
 def _right(log_probabilities: Floats, truth: Rows, asked: Rows) -> int:

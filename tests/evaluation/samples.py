@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.score.labels import Label
 from evaluation.splits import Split, embed_split
+from finetune.generate import Generation, Generations
 from retrieval.tickets import LabelledTicket, Ticket
 from tests.fakes import ROWS, HashEncoder
 from tests.test_run import write
@@ -37,6 +38,19 @@ def write_public_sets(folder: Path, words: Sequence[str], *, rows: int) -> None:
                 for i in range(first, first + rows)
             ]
             write(folder / f"{name}_{part}.jsonl", *found)
+
+
+FAR = "no word of it"  # is farther from both tickets of `tiny_split` than a stored reply
+
+
+def write_far_drafts(patch: pytest.MonkeyPatch) -> None:
+    """Every draft is the same, and the check finds nothing in it."""
+
+    def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
+        return Generations({prompt.row_id: Generation(FAR, 9, 0.1, ended=True) for prompt in prompts})
+
+    patch.setattr("finetune.reply_writer.generate", written)
+    patch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
 
 
 def use_hash_encoder(monkeypatch: pytest.MonkeyPatch, module: str) -> None:

@@ -25,6 +25,7 @@ from evaluation.score.grading import GRADING_ENCODER, RowScore, score_rows
 from evaluation.score.labels import Label
 from evaluation.score.results import ResultRow
 from retrieval.prediction import Reply
+from tests.evaluation.samples import write_far_drafts
 from tests.fakes import ROWS, HashEncoder, base
 from tests.test_run import write
 
@@ -127,6 +128,17 @@ def test_base_and_adapter_both_generate_with_exemplars_and_stand_beside_retrieva
     assert cells(said.out, "adapter minus bare base").startswith("+0.0 (+0.0 .. +0.0) +0.000 (+0.000 .. +0.000) +0.0 (")
     assert "2 probes show no difference" in said.out
     assert "the reply gate, which these systems leave aside, says copy" in said.err
+
+
+def test_drafts_are_given_however_far_from_the_probe_they_are(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_far_drafts(monkeypatch)
+    monkeypatch.setattr(probes, "load_base", lambda source: base())
+    assert main(files) == 0
+    said = capsys.readouterr().out
+    for name in ("bare base", "adapter"):
+        assert cells(said, name).endswith("2 generated")
 
 
 def test_differences_are_adapter_minus_bare_base_in_the_columns_of_the_table() -> None:

@@ -10,12 +10,13 @@ import torch
 from peft import PeftModel
 
 from finetune import generate, noisy_channel
-from finetune.distributed import SINGLE_PROCESS
+from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.evidence import MAX_LOSS_ROWS, fold_rows, gather_evidence
 from finetune.fit import FineTuned, make_setup, training_rows
 from finetune.gates import scale_gate
 from finetune.lora import attach
 from finetune.memory import CPU_PLANS
+from retrieval.prediction import Reply
 from retrieval.retrieve import retrieve_train_rows
 from retrieval.train_set import rows_with_siblings
 from tests.fakes import ROWS, HashEncoder, base, row, tokenizer
@@ -109,6 +110,19 @@ def test_at_a_scale_of_zero_the_bare_base_is_judged(monkeypatch: pytest.MonkeyPa
     fine_tune_few()
     assert set(seen.trained) == {"final"}, "no fold has an adapter of its own"
     assert set().union(*seen.answered.values()) == IDS
+
+
+def test_all_processes_take_what_the_first_one_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last digit of a vector may differ between machines, and decide which reply is nearer."""
+    first, plain = ({"a": Reply("seat", "generated")}, {"a": 0.25}), Processes.gather
+
+    def gathered(self: Processes, mine: Any) -> list[Any]:
+        replies = isinstance(mine, tuple) and isinstance(mine[0], dict)
+        return [first, mine] if replies else plain(self, mine)
+
+    monkeypatch.setattr(Processes, "gather", gathered)
+    gate = gate_of(fine_tune_few(), "replies")
+    assert (gate.n, gate.value) == (1, 0.25)
 
 
 def test_too_few_good_replies_in_the_first_fold_end_the_measuring(monkeypatch: pytest.MonkeyPatch) -> None:

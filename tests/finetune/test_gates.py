@@ -8,6 +8,7 @@ import pytest
 
 from finetune.gates import (
     LM_STANDARD,
+    MIN_GIVEN,
     MIN_REPLIES,
     REPLY_STANDARD,
     SCALE_STANDARD,
@@ -25,20 +26,20 @@ from retrieval.gate import Gate
 
 
 def test_replies_are_generated_where_that_is_better() -> None:
-    gate = reply_gate([0.05, -0.01] * 10, seed=0)
+    gate = reply_gate([0.05, -0.01] * 10, given=20, seed=0)
     assert (gate.passed, gate.decision, gate.n, gate.value) == (True, "generate", 20, pytest.approx(0.02))
     assert gate.interval == bootstrap_interval([0.05, -0.01] * 10, level=0.873, seed=0)
-    assert not reply_gate([0.0] * 20, seed=0).passed, "equal is not better: a copy was written by someone"
+    assert not reply_gate([0.0] * 20, given=20, seed=0).passed, "equal is not better: a copy was written by someone"
 
 
 def test_replies_are_copied_where_generating_is_worse() -> None:
-    gate = reply_gate([-0.2, 0.05] * 10, seed=0)
+    gate = reply_gate([-0.2, 0.05] * 10, given=20, seed=0)
     assert (gate.passed, gate.decision) == (False, "copy")
 
 
 @pytest.mark.parametrize(("gains", "decision"), [([0.6, -0.5] * 10, "generate"), ([0.31, -0.3] * 10, "copy")])
 def test_the_mean_gain_decides_and_the_interval_says_how_sure_that_is(gains: list[float], decision: str) -> None:
-    gate = reply_gate(gains, seed=0)
+    gate = reply_gate(gains, given=len(gains), seed=0)
     assert gate.value is not None
     assert gate.interval is not None
     assert gate.interval[0] < 0 < gate.value < gate.interval[1]
@@ -48,18 +49,18 @@ def test_the_mean_gain_decides_and_the_interval_says_how_sure_that_is(gains: lis
 
 @pytest.mark.parametrize("count", [0, 1, MIN_REPLIES - 1])
 def test_too_few_judged_replies_are_copied_however_good_they_are(count: int) -> None:
-    gate = reply_gate([0.5] * count, seed=0)
+    gate = reply_gate([0.5] * count, given=count, seed=0)
     assert (gate.passed, gate.decision, gate.n, gate.interval) == (False, "copy", count, None)
     assert gate.reason.startswith("untested: ")
-    assert reply_gate([0.5] * MIN_REPLIES, seed=0).passed
+    assert reply_gate([0.5] * MIN_REPLIES, given=MIN_REPLIES, seed=0).passed
 
 
 CLEAR, UNCLEAR, TINY = [0.3, 0.0] * 6, [0.5, -0.3] * 6, [0.005] * 12
 
 
 def test_a_clear_gain_in_the_first_fold_is_enough() -> None:
-    stopped = first_fold_stop(CLEAR, 12, seed=0)
-    gate = reply_gate(CLEAR, stopped=stopped, seed=0)
+    stopped = first_fold_stop(CLEAR, 12, given=6, seed=0)
+    gate = reply_gate(CLEAR, given=6, stopped=stopped, seed=0)
     assert (gate.passed, gate.decision, gate.n) == (True, "generate", 12)
     assert gate.reason.endswith("(the first fold is clear: the second was not measured)")
 
@@ -68,18 +69,32 @@ def test_a_clear_gain_in_the_first_fold_is_enough() -> None:
     ("gains", "stopped"),
     [
         ([0.5] * 4, "4 of 12 out-of-fold replies passed the check in the first fold, 5 needed"),
-        ([-0.1] * 12, "mean gain -0.100 in the first fold, more than 0 needed"),
-        ([0.0] * 12, "mean gain +0.000 in the first fold, more than 0 needed"),
+        ([-0.1] * 12, "mean gain -0.100 in the first fold, +0.001 needed"),
+        ([0.0] * 12, "mean gain +0.000 in the first fold, +0.001 needed"),
     ],
 )
 def test_a_first_fold_without_enough_replies_or_gain_ends_in_a_copy(gains: list[float], stopped: str) -> None:
-    assert first_fold_stop(gains, 12, seed=0) == stopped
-    assert not reply_gate(gains, stopped=stopped, seed=0).passed
+    assert first_fold_stop(gains, 12, given=len(gains), seed=0) == stopped
+    assert not reply_gate(gains, given=len(gains), stopped=stopped, seed=0).passed
 
 
 @pytest.mark.parametrize("gains", [[0.5] * (MIN_REPLIES - 1), UNCLEAR, TINY])
 def test_the_second_fold_is_measured_where_it_could_still_decide(gains: list[float]) -> None:
-    assert first_fold_stop(gains, 12, seed=0) == ""
+    assert first_fold_stop(gains, 12, given=len(gains), seed=0) == ""
+
+
+def test_a_lucky_draft_beside_stored_replies_is_no_evidence() -> None:
+    few, gains = MIN_GIVEN - 1, [0.3] * (MIN_GIVEN - 1) + [0.0] * 8
+    assert first_fold_stop(gains, 12, given=few, seed=0) == "", "not clear: the second fold may have more"
+    gate = reply_gate(gains, given=few, seed=0)
+    assert (gate.passed, gate.decision, gate.figures) == (False, "copy", {"drafts given": few})
+    assert gate.reason.endswith(f"; {few} drafts given, {MIN_GIVEN} needed")
+    assert reply_gate(gains, given=MIN_GIVEN, seed=0).passed
+    assert first_fold_stop(gains, 12, given=MIN_GIVEN, seed=0) == "the first fold is clear"
+
+
+def test_what_the_second_fold_costs_may_ask_for_more_of_the_first() -> None:
+    assert first_fold_stop(TINY, 12, given=12, least=0.01, seed=0) == "mean gain +0.005 in the first fold, +0.01 needed"
 
 
 def increases(at_1: float, at_half: float, *, paraphrases: float = 0.0) -> dict[float, tuple[list[float], list[float]]]:
@@ -173,7 +188,7 @@ def test_rows_that_were_not_scored_do_not_count_and_without_any_the_scores_stay_
 
 
 def every_gate() -> list[Gate]:
-    replies = [reply_gate(gains, seed=0) for gains in ([0.1] * 20, [-0.1] * 20, [])]
+    replies = [reply_gate(gains, given=len(gains), seed=0) for gains in ([0.1] * 20, [-0.1] * 20, [])]
     lm = [lm_scores_gate(*evidence(right=right), WEIGHT, seed=0)[1] for right in (True, False)]
     scale = [scale_gate(increases(*given), seed=0)[1] for given in product((0.0, 0.2), repeat=2)]
     untested = [reply_gate_untested("why"), lm_scores_gate_untested("why")[1], scale_gate_untested("why")[1]]

@@ -19,6 +19,7 @@ SOURCE = (
         "A 15-minute wait.",
         "Allow 15 min.",
         "It costs 1,200$.",
+        "It costs 1200 dollars.",
         "Press 'Add guest' or \"add guest\".",
         'Open "Members".',
         "See n.example/help.",
@@ -35,7 +36,7 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
         ("It takes 20 minutes.", "duration 20 minute"),
         ("It takes 15 days.", "duration 15 day"),
         ("It costs $1.", "number $1"),
-        ("It costs $1,201.", "number $1,201"),
+        ("It costs $1,201.", "number $1201"),
         ("See https://n.example/other.", "URL n.example/other"),
         ("Write to sales@n.example.", "address sales@n.example"),
         ("Open Settings → Billing.", "UI step settings → billing"),
@@ -47,7 +48,8 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
         ("Go to login.n.example/reset.", "URL login.n.example/reset"),
         ("We are SOC3 certified.", "number soc3"),
         ("Use v3 of it.", "number v3"),
-        ("It costs USD500.", "number usd500"),
+        ("It costs USD500.", "number $500"),
+        ("It costs 7 dollars.", "number $7"),
         ("It costs 7$.", "number $7"),
         ("Wait 24h.", "duration 24 hour"),
         ("Press 'Drop guest'.", "quoted name drop guest"),
@@ -65,9 +67,39 @@ def test_the_ticket_is_a_source_and_so_is_each_exemplar() -> None:
     assert findings("Order 77 is on its way, 3 days left.", ["3 days"], "where is order 77?") == ()
 
 
+@pytest.mark.parametrize("ticket", ["where are my 299 dollars?", "where are my USD 299?", "where are my $299?"])
+@pytest.mark.parametrize("reply", ["No guest seat costs $299.", "No guest seat costs 299 dollars."])
+def test_an_amount_of_money_may_be_written_otherwise_than_in_its_source(reply: str, ticket: str) -> None:
+    assert findings(reply, [SOURCE], ticket) == ()
+
+
 def test_a_run_of_words_that_a_source_repeats_too_may_be_repeated() -> None:
-    twice = "Go to the page. Then go to the page again."
+    twice = "Go to the page with all your open orders. Then go to the page with all your open orders again."
     assert findings(twice, [twice], "how?") == ()
+    assert findings(twice, [SOURCE], "how?") == ('it repeats "go to the page with all your open"',)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "To check the early exit fee, open Members. The early exit fee stands there.",
+        "I understand that you'd like to leave. If you'd like to stay, write to us.",
+        "Yes. You can. Yes.",
+    ],
+)
+def test_people_repeat_a_few_words_and_so_may_a_reply(reply: str) -> None:
+    assert findings(reply, [SOURCE], "how?") == ()
+
+
+@pytest.mark.parametrize(
+    ("reply", "run"),
+    [
+        ("You can do it. Ask us first. You can do it.", "you can do it"),
+        ("It is not open " * 3, "it is not open it is not open"),
+    ],
+)
+def test_a_reply_that_goes_in_circles_does_not_pass(reply: str, run: str) -> None:
+    assert findings(reply, [SOURCE], "how?") == (f'it repeats "{run}"',)
 
 
 def test_a_reply_that_was_cut_never_passes() -> None:

@@ -14,7 +14,16 @@ from transformers import DynamicCache, LlamaForCausalLM
 from finetune import memory
 from finetune.fit import FineTuned
 from finetune.lora import FINAL
-from finetune.memory import CPU_PLANS, GPU_PLANS, MemoryPlan, OutOfMemory, is_out_of_memory, memory_guard, memory_plans
+from finetune.memory import (
+    CPU_PLANS,
+    FP32_PLANS,
+    GPU_PLANS,
+    MemoryPlan,
+    OutOfMemory,
+    is_out_of_memory,
+    memory_guard,
+    memory_plans,
+)
 from tests.fakes import base
 from tests.finetune.helpers import (
     FEW,
@@ -57,8 +66,9 @@ def test_the_errors_of_cuda_and_cublas_are_told_from_others(message: str) -> Non
 
 
 def test_training_starts_with_whole_batches_and_a_cpu_never_recomputes_for_prompts_have_no_gradient_there() -> None:
-    assert memory_plans(torch.device("cpu")) == CPU_PLANS
-    assert memory_plans(torch.device("cuda")) == GPU_PLANS
+    assert memory_plans(torch.device("cpu"), torch.bfloat16) == CPU_PLANS
+    assert memory_plans(torch.device("cpu"), torch.float32) == FP32_PLANS == CPU_PLANS[-1:]
+    assert memory_plans(torch.device("cuda"), torch.float32) == GPU_PLANS
     assert CPU_PLANS[0] == GPU_PLANS[0] == MemoryPlan(4)
     assert not any(plan.recompute for plan in CPU_PLANS)
 
@@ -193,7 +203,7 @@ def test_folds_start_with_the_memory_plan_of_the_final_adapter_and_recomputation
 ) -> None:
     tiny, used = base(), set[tuple[str, MemoryPlan]]()
     for module in ("fit", "training"):
-        monkeypatch.setattr(f"finetune.{module}.memory_plans", lambda _: GPU_PLANS)
+        monkeypatch.setattr(f"finetune.{module}.memory_plans", lambda *_: GPU_PLANS)
 
     def loss(real: Loss, model: Any, batch: Any) -> torch.Tensor:
         recompute = tiny.model.model.gradient_checkpointing

@@ -32,7 +32,7 @@ def test_a_draft_that_is_nearer_to_the_ticket_is_given() -> None:
 def test_where_the_stored_reply_is_nearer_it_is_given_and_says_why() -> None:
     (reply,) = chosen(FAR)
     assert (reply.text, reply.source, reply.draft, reply.tokens, reply.seconds) == (STORED, "copied", FAR.text, 7, 0.25)
-    assert reply.findings[0].startswith("the stored reply is nearer to the ticket: cosine 0.")
+    assert reply.findings[0].startswith("the stored reply is at least as near to the ticket: cosine 0.")
 
 
 def test_a_draft_competes_with_the_reply_that_would_have_been_composed() -> None:
@@ -41,7 +41,8 @@ def test_a_draft_competes_with_the_reply_that_would_have_been_composed() -> None
 
 
 def test_a_draft_that_says_the_stored_reply_word_for_word_is_a_copy() -> None:
-    assert chosen(Reply(STORED, "generated"))[0].source == "copied"
+    (reply,) = chosen(Reply(STORED, "generated"))
+    assert (reply.source, reply.draft, reply.findings) == ("copied", STORED, ("it is the stored reply, word for word",))
 
 
 def test_each_reply_is_compared_for_its_own_ticket_and_others_stay() -> None:
@@ -49,7 +50,15 @@ def test_each_reply_is_compared_for_its_own_ticket_and_others_stay() -> None:
     found = chosen(replaced, FAR, remote, NEAR)
     assert (found[0], found[2], found[3]) == (replaced, remote, NEAR)
     assert found[1].source == "copied"
-    assert chosen() == []
+
+
+def test_without_a_draft_nothing_is_embedded() -> None:
+    encoder, copied = HashEncoder(), Reply(STORED, "copied")
+    vectors = encoder.encode([TICKET])
+    encoder.asked.clear()
+    assert choose_replies([retrieval()], [copied], vectors, train_set(ROWS), encoder) == [copied]
+    assert choose_replies([], [], vectors[:0], train_set(ROWS), encoder) == []
+    assert encoder.asked == []
 
 
 def test_stored_replies_are_not_embedded_again() -> None:

@@ -16,15 +16,16 @@ import run
 from finetune import reply_writer
 from finetune.base_model import BaseModel
 from finetune.gates import reply_gate_untested
-from finetune.generate import Generations
+from finetune.generate import Generation, Generations
 from finetune.prompt import Prompt
 from finetune.support_model import SupportModel, run_problems
 from retrieval import saved_run
 from retrieval.errors import ModelUnavailable
-from retrieval.prediction import Prediction
+from retrieval.prediction import Prediction, Reply
+from retrieval.retrieve import retrieve
 from retrieval.tickets import InputProblems, Ticket
-from tests.fakes import HashEncoder, save_base
-from tests.finetune.helpers import score_every_ticket
+from tests.fakes import ROWS, HashEncoder, save_base
+from tests.finetune.helpers import classifier_for, score_every_ticket
 from tests.test_pipeline import INTENTS, knows_the_answer, write_unclear_rows
 from tests.test_run import ROOT, arguments, write
 
@@ -138,6 +139,61 @@ def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: 
     assert_same(alone_and_backwards(SupportModel.load(folder / "weights")), expected)
 
 
+def test_the_same_drafts_are_given_as_in_the_run_and_the_same_stored_replies(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every other draft says its ticket back, which is as near as a text can be; the rest are far from theirs."""
+    near = {ticket.id: ticket.text for ticket in TICKETS[::2]}
+
+    def written(_: torch.nn.Module, __: BaseModel, prompts: Sequence[Prompt], **___: object) -> Generations:
+        return Generations({p.row_id: Generation(near.get(p.row_id, "no word of it"), 9, 0.5, ended=True) for p in prompts})
+
+    monkeypatch.setattr(reply_writer, "generate", written)
+    monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
+    monkeypatch.setattr("finetune.fit.MIN_REPLIES", 0)
+    monkeypatch.setattr("finetune.fit.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
+    expected = trained(folder, base_model=save_base(folder / "base"))
+    assert [row["source"] for row in expected[::2]] == ["generated"] * 3
+    assert {row["source"] for row in expected[1::2]} <= {"copied", "composed"}
+    assert [row["draft"] for row in expected[1::2]] == ["no word of it"] * 3
+    assert_same(alone_and_backwards(SupportModel.load(folder / "weights")), expected)
+
+
+class MiddleTicket:
+    """A remote model that answers the second of three tickets."""
+
+    def __init__(self, classifier: Any) -> None:
+        self.classifier = classifier
+
+    def retrieve(self, tickets: Any, vectors: Any, *, local: Any) -> Any:
+        return retrieve(self.classifier, tickets, vectors)
+
+    def write_replies(self, found: Any) -> dict[str, Reply]:
+        return {found[1].ticket.id: Reply("from afar", "remote")}
+
+
+class Drafts:
+    """A language model that writes these drafts."""
+
+    def __init__(self, by_ticket: dict[str, str]) -> None:
+        self.by_ticket = by_ticket
+
+    def intent_scorer(self) -> None: ...
+
+    def write_replies(self, found: Any) -> list[Reply]:
+        return [Reply(self.by_ticket[one.ticket.id], "generated") for one in found]
+
+
+def test_a_draft_beside_remote_replies_is_compared_with_its_own_ticket() -> None:
+    first, middle, last = (Ticket(name, text) for name, text in (("a", "one seat"), ("b", "two keys"), ("c", "three domains")))
+    classifier: Any = classifier_for(ROWS)
+    drafts: Any = Drafts({first.id: first.text, last.id: middle.text})
+    remote: Any = MiddleTicket(classifier)
+    answers = SupportModel(HashEncoder(), classifier, drafts, remote).answer([first, middle, last])
+    assert [found.reply.source for found in answers[:2]] == ["generated", "remote"]
+    assert answers[2].reply.source in ("copied", "composed"), "what is near to the ticket beside it is not near to this one"
+
+
 def test_the_prompts_of_a_loaded_run_say_the_descriptions_of_its_taxonomy(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +261,7 @@ def generating(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "base"
 
 
+@pytest.mark.usefixtures("every_draft")
 def test_a_base_that_has_a_say_and_is_gone_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = generating(folder, monkeypatch)
     base.rename(folder / "elsewhere")
@@ -212,6 +269,7 @@ def test_a_base_that_has_a_say_and_is_gone_is_one_sentence(folder: Path, monkeyp
         SupportModel.load(folder / "weights")
 
 
+@pytest.mark.usefixtures("every_draft")
 def test_another_base_in_its_place_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = generating(folder, monkeypatch)
     from safetensors.torch import load_file, save_file

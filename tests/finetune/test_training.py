@@ -24,7 +24,8 @@ def adapted() -> PeftModel:
 
 
 def trained(model: PeftModel, *, epochs: int = 1, rate: float = 1e-2, **options: Any) -> TrainingRun:
-    return train(model, [EXAMPLES] * epochs, learning_rate=rate, seed=0, **options)
+    """A step is one call of the model, unless `plans` says otherwise."""
+    return train(model, [EXAMPLES] * epochs, learning_rate=rate, seed=0, **{"plans": CPU_PLANS} | options)
 
 
 def weights(model: PeftModel) -> list[torch.Tensor]:

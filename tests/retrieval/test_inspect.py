@@ -131,7 +131,7 @@ def test_the_tables_from_the_record_are_those_of_the_ticket_asked_anew_and_the_r
     assert [text for text in anew if text not in recorded] == []
 
 
-def test_the_record_shows_lm_scores_and_the_draft_that_the_check_refused(
+def test_the_record_shows_lm_scores_and_the_draft_that_was_not_given(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = recorded_line(finished / "weights", "v")
@@ -151,7 +151,8 @@ def test_a_composed_reply_is_shown_once(finished: Path, tmp_path: Path, capsys: 
     weights = with_line(finished / "weights", tmp_path / "w", "v", source="composed", prediction=reply, tied="b")
     assert inspect.main(["--weights", str(weights), "--id", "v"]) == 0
     tables = capsys.readouterr().out
-    assert f"composed of the first exemplar and b: {reply}" in tables
+    assert "composed of the first exemplar and b\n" in tables
+    assert f"reply, composed: {reply}" in tables
     assert tables.count(reply) == 1
 
 
@@ -162,7 +163,27 @@ def test_a_row_that_the_run_did_not_answer_is_named(finished: Path, capsys: pyte
     assert "expected one of the 2 that the run answered" in said
 
 
-@pytest.mark.parametrize("change", [{"exemplars": ["gone"]}, {"intents": [{"intent": "x"}]}, {"neighbours": 3}])
+def test_an_empty_draft_is_shown_with_what_the_check_found(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"source": "replaced", "findings": ["it is empty"], "draft": ""}
+    weights = with_line(finished / "weights", tmp_path / "w", "v", **changes)
+    assert inspect.main(["--weights", str(weights), "--id", "v"]) == 0
+    assert "draft that was not given (it is empty): \n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"exemplars": ["gone"]},
+        {"exemplars": []},
+        {"intents": []},
+        {"intents": [{"intent": "x"}]},
+        {"intents": [{"intent": "x", "probability": 1.0, "bm25": 1.0}]},
+        {"neighbours": 3},
+        {"findings": 3},
+    ],
+)
 def test_a_record_that_no_run_wrote_is_a_sentence(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object]
 ) -> None:
@@ -173,9 +194,26 @@ def test_a_record_that_no_run_wrote_is_a_sentence(
 
 
 def test_options_that_the_record_has_no_use_for_are_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--weights", finished / "weights", "--id", "v", "--map", "m.svg", "--encoder", "all-MiniLM-L6-v2"]
-    assert inspect.main([*map(str, options)]) == 2
-    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["--map", "--encoder"]
+    needless = ["--map", "m.svg", "--encoder", "all-MiniLM-L6-v2", "--columns", "ticket=body"]
+    assert inspect.main(["--weights", str(finished / "weights"), "--id", "v", *needless]) == 2
+    assert [line.split(":")[0] for line in capsys.readouterr().err.splitlines()] == ["--map", "--encoder", "--columns"]
+
+
+def test_an_empty_id_is_a_sentence(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect.main(["--weights", str(finished / "weights"), "--id", " "]) == 2
+    assert "--id: found an empty text, expected the id of a row" in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_with_a_record_is_said_at_once(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = with_line(finished / "weights", tmp_path / "w", "v", ticket="")
+    (weights / "train_rows.jsonl").write_text('{"id": "a"}\n')
+    listed_again(weights)
+    assert inspect.main(["--weights", str(weights), "--id", "v"]) == 2
+    said = capsys.readouterr().err
+    assert "predictions.jsonl" in said
+    assert "train_rows.jsonl" in said
 
 
 def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,9 +229,8 @@ def test_one_row_of_val_and_the_words_of_its_prompt(finished: Path, capsys: pyte
 def test_the_prompt_of_a_finished_run_has_as_many_exemplars_as_that_runs(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, _ = inspect_input.find_run(finished / "weights")
-    assert run is not None
-    monkeypatch.setattr(inspect_input, "find_run", lambda folder: (replace(run, exemplars=1), []))
+    run = inspect_input.checked_run(finished / "weights")
+    monkeypatch.setattr(inspect_input, "checked_run", lambda folder: replace(run, exemplars=1))
     (found,) = shown(capsys, "--weights", finished / "weights", "--val", finished / "val.jsonl", "--id", "v", "--prompt")
     assert len(found["exemplars"]) > 1
     assert found["prompt"]["user"].count("\nreply: ") == 1

@@ -1,13 +1,12 @@
 """python -m evaluation.benchmarks.reply_gate: does the reply gate decide well, and is the nearer reply the better one?
 
 For each split the adapter of a run is trained, both folds are measured, whatever the first one says (none where a run would
-measure none: a large base on a CPU without bf16), and the test rows are answered: each draft beside the stored reply, with the
-quality of both and how near to the ticket they are. The tables say what each rule would have given: drafts always or never, on
-the word of the gate as a run decides (it copies untested where the evidence could not matter and stops after a first fold that
-is poor or clear), on other standards; every draft that passes the check, or those nearer to the ticket than the stored reply.
-One JSON line per split goes to stdout, the tables to stderr; the splits can be shared out with --first-split and --jsonl, and
---report prints the tables of all.
-"""
+measure none: a large base on a CPU without bf16, or too few rows), and the test rows are answered: each draft beside the stored
+reply, with the quality of both and how near to the ticket they are. The tables say what each rule would have given: drafts
+always or never, on the word of the gate as a run decides (it copies untested where the evidence could not matter and stops
+after a first fold that is poor or clear), on other standards; every draft that passes the check, or those nearer to the ticket
+than the stored reply. One JSON line per split goes to stdout, the tables to stderr; the splits can be shared out with
+--first-split and --jsonl, and --report prints the tables of all."""
 
 import argparse
 import sys
@@ -54,7 +53,7 @@ def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Me
     model, run = final_adapter(setup, data, np.inf)
     try:
         scale, gate = choose_scale(model, general_text(setup.writer), seed=seed)
-        plans = memory_plans(base.model.device)
+        plans = memory_plans(base.model.device, base.model.dtype)
         untested = not_worth_testing(setup)
         evidence = NO_EVIDENCE
         if not untested:
@@ -112,8 +111,15 @@ def drafts(
     qualities = np.split(reply_qualities(texts, [*ideals, *ideals], encoder), 2)
     near, theirs = np.split(nearness(texts, np.concatenate([vectors, vectors]), train_set, encoder), 2)
     return [
-        Draft(passed=_passed(reply), draft=round(float(own), 4), copy=round(float(other), 4), nearer=round(float(by), DECIMALS))
-        for reply, own, other, by in zip(replies, *qualities, near - theirs, strict=True)
+        Draft(
+            text=text,
+            findings=list(reply.findings) if reply.source == "replaced" else [],
+            passed=_passed(reply),
+            draft=round(float(own), 4),
+            copy=round(float(other), 4),
+            nearer=round(float(by), DECIMALS),
+        )
+        for text, reply, own, other, by in zip(written, replies, *qualities, near - theirs, strict=True)
     ]
 
 

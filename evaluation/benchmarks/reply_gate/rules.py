@@ -23,6 +23,8 @@ EVERY = float("-inf")  # margin at which every draft that passes is given
 class Draft(TypedDict):
     """A draft beside the stored reply to the same ticket."""
 
+    text: str
+    findings: list[str]  # of the check
     passed: bool  # the check
     draft: float  # its reply quality
     copy: float  # that of the stored reply
@@ -44,16 +46,25 @@ def passed_gains(drafts: Sequence[Draft], margin: float) -> list[float]:
 
 
 def _gain(draft: Draft, margin: float) -> float:
-    return draft["draft"] - draft["copy"] if draft["passed"] and draft["nearer"] > margin else 0.0
+    return draft["draft"] - draft["copy"] if _given(draft, margin) else 0.0
+
+
+def _given(draft: Draft, margin: float) -> bool:
+    return draft["passed"] and draft["nearer"] > margin
+
+
+def _count_given(drafts: Sequence[Draft], margin: float) -> int:
+    return sum(_given(draft, margin) for draft in drafts)
 
 
 def of_a_run(line: Measured, margin: float) -> bool:
     """What the gate says after the first fold, or after both where the first does not end the measuring."""
     if line["untested"] or not line["folds"]:
         return False
-    first = passed_gains(line["folds"][0], margin)
-    stopped = first_fold_stop(first, len(line["folds"][0]), seed=0)
-    return reply_gate(first if stopped else _both(line, margin), stopped=stopped, seed=0).passed
+    first, both = line["folds"][0], [draft for fold in line["folds"] for draft in fold]
+    stopped = first_fold_stop(passed_gains(first, margin), len(first), given=_count_given(first, margin), seed=0)
+    judged = first if stopped else both
+    return reply_gate(passed_gains(judged, margin), given=_count_given(judged, margin), stopped=stopped, seed=0).passed
 
 
 def _both(line: Measured, margin: float) -> list[float]:
@@ -61,7 +72,8 @@ def _both(line: Measured, margin: float) -> list[float]:
 
 
 def _of_both_folds(line: Measured, margin: float) -> bool:
-    return reply_gate(_both(line, margin), seed=0).passed
+    given = sum(_count_given(fold, margin) for fold in line["folds"])
+    return reply_gate(_both(line, margin), given=given, seed=0).passed
 
 
 def _above_0(line: Measured, margin: float, *, statistic: Callable[[Sequence[float]], float]) -> bool:
@@ -160,5 +172,5 @@ def _nearness_line(name: str, drafts: Sequence[Draft]) -> dict[str, str]:
         "nearer than the stored reply": str(int((nearer > 0).sum())),
         "gain of these": _signed(gains[nearer > 0].tolist()),
         "gain of the others": _signed(gains[nearer <= 0].tolist()),
-        "correlation": f"{np.corrcoef(gains, nearer)[0, 1]:.2f}" if len(drafts) > 2 else "",
+        "correlation": f"{np.corrcoef(gains, nearer)[0, 1]:.2f}" if len(drafts) > 2 and gains.std() and nearer.std() else "",
     }

@@ -27,7 +27,7 @@ from finetune.training_data import TrainingConfig, config_for
 from retrieval.gate import Gate
 from retrieval.prediction import Reply
 from retrieval.retrieve import retrieve
-from tests.evaluation.samples import tiny_split, use_hash_encoder
+from tests.evaluation.samples import FAR, tiny_split, use_hash_encoder, write_far_drafts
 from tests.fakes import ROWS, HashEncoder, base
 from tests.finetune.helpers import score_every_ticket
 from tests.test_run import GOOD, write
@@ -102,6 +102,18 @@ def test_prompts_hold_exemplars_unless_they_are_off(tiny: BaseModel, prompts: Pr
     (found,), _ = run_systems(tiny_split(), [replace(BARE, exemplars=False)], tiny, HashEncoder(), seed=0)
     assert not any("Stored replies:" in text for _, text in prompts)
     assert all(reply.text for reply in found.replies), "what fails the check is still replaced by a stored reply"
+
+
+def test_only_the_system_that_says_so_gives_drafts_that_are_farther_from_the_ticket(
+    tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_far_drafts(monkeypatch)
+    every = replace(BARE, name="every", nearer=False)
+    outputs, _ = run_systems(tiny_split(), [BARE, every], tiny, HashEncoder(), seed=0)
+    for output, source in zip(outputs, ("copied", "generated"), strict=True):
+        assert [reply.source for reply in output.replies] == [source] * 2
+        assert [reply.text == FAR for reply in output.replies] == [source == "generated"] * 2
+    assert [system.name for system in GENERATION if not system.nearer] == ["every draft that passes, nearer or not"]
 
 
 def test_the_prompts_without_exemplars_are_those_of_the_systems_that_say_so() -> None:

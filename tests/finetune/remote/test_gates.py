@@ -62,6 +62,7 @@ def test_rows_that_were_not_scored_do_not_count() -> None:
 def test_replies_need_a_gain_over_the_copied_ones(gain: float, decision: str) -> None:
     gate = remote_reply_gate([gain] * MIN_REPLIES, seed=0)
     assert (gate.name, gate.decision, gate.passed) == ("remote replies", decision, decision == "used")
+    assert gate.statistic.endswith("of the drafts that passed the check"), "remote replies are not chosen by nearness"
 
 
 def test_replies_that_cost_money_need_a_gain_beyond_the_noise() -> None:

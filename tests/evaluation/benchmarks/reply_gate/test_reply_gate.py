@@ -1,4 +1,5 @@
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from tests.test_run import GOOD, write
 ROWS = tuple(row(i, f"seat {i}", "billing.seat", f"seat {i} word{i}") for i in range(12))
 
 
-def use_drafts(patch: pytest.MonkeyPatch, good: set[str]) -> None:
-    """Every draft is the row's own ideal reply; the check lets those of the good rows pass."""
-    ideal = {one.id: one.ideal_reply for one in ROWS}
+def use_drafts(patch: pytest.MonkeyPatch, good: set[str], *, far: Collection[str] = ()) -> None:
+    """Every draft is the row's own ideal reply, but for the far rows; the check lets those of the good rows pass."""
+    ideal = {one.id: one.ideal_reply for one in ROWS if one.id not in far}
 
     def written(_: Any, __: Any, prompts: Any, **___: Any) -> Generations:
         return Generations({p.row_id: Generation(ideal.get(p.row_id, "no word of it"), 9, 0.1, True) for p in prompts})
@@ -72,6 +73,17 @@ def test_a_draft_that_the_stored_reply_was_preferred_to_has_passed_the_check(mon
     for draft in found["test"]:  # "no word of it"
         assert draft["passed"]
         assert draft["nearer"] < 0
+
+
+def test_so_it_is_in_the_folds_and_the_text_of_every_draft_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_drafts(monkeypatch, all_ids() - {ROWS[2].id}, far={ROWS[0].id, ROWS[1].id})
+    found = measure(tiny_split(ROWS), base(), HashEncoder(), seed=0)
+    by_text: dict[str, Any] = {draft["text"]: draft for fold in found["folds"] for draft in fold}
+    assert by_text.keys() == {"no word of it", *(one.ideal_reply for one in ROWS[2:])}
+    far, failed, good = (by_text[text] for text in ("no word of it", ROWS[2].ideal_reply, ROWS[3].ideal_reply))
+    assert (far["passed"], far["nearer"] < 0, far["findings"]) == (True, True, [])
+    assert (failed["passed"], failed["nearer"] > 0, failed["findings"]) == (False, True, ["no"])
+    assert (good["passed"], good["nearer"] > 0, good["findings"]) == (True, True, [])
 
 
 def test_at_scale_0_the_bare_base_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from evaluation.benchmarks.reply_gate.rules import Draft, nearness_lines, split_
 
 
 def draft(gain: float, nearer: float = 0.1, *, passed: bool = True) -> Draft:
-    return {"passed": passed, "draft": 0.5 + gain, "copy": 0.5, "nearer": nearer}
+    return {"text": "", "findings": [], "passed": passed, "draft": 0.5 + gain, "copy": 0.5, "nearer": nearer}
 
 
 def line(folds: list[list[Draft]], test: list[Draft], **more: Any) -> dict[str, Any]:
@@ -39,12 +39,25 @@ def test_each_rule_gets_the_replies_of_the_splits_in_which_it_generates() -> Non
 
 
 def test_where_the_stored_reply_is_nearer_nothing_is_gained_or_lost() -> None:
-    far = line([[draft(0.3), *[draft(-0.3, -0.1)] * 5]] * 2, [draft(0.2), draft(-0.6, -0.01)])
+    far = line([[*[draft(0.3)] * 3, *[draft(-0.5, -0.1)] * 3]] * 2, [draft(0.2), draft(-0.6, -0.01)])
     found = by_rule(far)
     assert found["always, every draft that passes"] == ("1 of 1", "0.300", "1")
     assert found["always, the nearer one"] == ("1 of 1", "0.600", "0")
-    assert found["gate, every draft that passes"][0] == "0 of 1", "the mean gain of the fold is -.2"
-    assert found["gate, the nearer one: as a run decides"][0] == "1 of 1", "it is .05"
+    assert found["gate, every draft that passes"][0] == "0 of 1", "the mean gain of the fold is -.1"
+    assert found["gate, the nearer one: as a run decides"][0] == "1 of 1", "it is .15"
+
+
+def test_too_few_drafts_that_are_given_are_no_evidence() -> None:
+    few = line([[*[draft(0.9)] * 2, *[draft(-0.5, -0.1)] * 8]] * 2, [draft(0.2)])
+    enough = line([[*[draft(0.9)] * 3, *[draft(-0.5, -0.1)] * 8]] * 2, [draft(0.2)])
+    for rule in ("gate, the nearer one: as a run decides", "mean at least 0.01, both folds"):
+        assert by_rule(few)[rule][0] == "0 of 1"
+        assert by_rule(enough)[rule][0] == "1 of 1"
+
+
+def test_gains_without_any_spread_have_no_correlation() -> None:
+    folds, _ = nearness_lines([line([[draft(0.1), draft(0.1, 0.2), draft(0.1, 0.3)]], [])])
+    assert (folds["number"], folds["correlation"]) == ("3", "")
 
 
 def test_a_draft_that_failed_the_check_is_a_copy_and_no_evidence() -> None:
