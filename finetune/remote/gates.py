@@ -5,14 +5,18 @@ The weight of its intent scores was fixed on no public set, so what only forbids
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 
 from finetune.gates import (
     DRAFT_STATISTIC,
     LM_STATISTIC,
+    MIN_FIRST_FOLD,
+    MIN_GAIN,
     REPLY_STANDARD,
     LmWeight,
+    first_fold_stop,
     lm_scores_gate,
     reply_gate,
     reply_gate_untested,
@@ -73,6 +77,13 @@ def remote_reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -
     within = gate.interval is not None and gate.interval[0] <= 0
     reason = f"{gate.reason}, and the lower end above 0" if gate.passed and within else gate.reason
     return _named(replace(gate, passed=gate.passed and not within, reason=reason))
+
+
+def first_half_stop(gains: Sequence[float], written: int, *, seed: int) -> str:
+    """Why the second half of the rows is not paid for, a clause; empty if it is: the first must gain what both must."""
+    if len(gains) >= MIN_FIRST_FOLD and (gain := fmean(gains)) < MIN_GAIN:
+        return f"mean gain {gain:+.3f} in the first half, {MIN_GAIN:+g} needed"
+    return first_fold_stop(gains, written, given=len(gains), seed=seed)
 
 
 def remote_replies_untested(reason: str, gains: Sequence[float] = ()) -> Gate:

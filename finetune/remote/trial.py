@@ -11,10 +11,11 @@ from statistics import fmean
 
 import numpy as np
 
-from finetune.gates import MIN_GAIN, MIN_REPLIES, first_fold_stop
+from finetune.gates import MIN_REPLIES
 from finetune.remote.client import RemoteClient
 from finetune.remote.gates import (
     MIN_SCORED,
+    first_half_stop,
     remote_intents_gate,
     remote_intents_untested,
     remote_replies_untested,
@@ -120,14 +121,9 @@ def try_replies(trial: Trial, client: RemoteClient, encoder: Encoder, log_p: Flo
         gains += gains_over_copies(_passed(found, written), written, train_set, encoder).values()
         if client.given_up:
             return remote_replies_untested(client.given_up, gains)
-        if fold == 0 and (stopped := _stop(gains, len(written), seed=trial.seed)):
+        if fold == 0 and (stopped := first_half_stop(gains, len(written), seed=trial.seed)):
             break
     return remote_reply_gate(gains, stopped=stopped, seed=trial.seed)
-
-
-def _stop(gains: Sequence[float], written: int, *, seed: int) -> str:
-    """As for a local base, but the second half costs money: the first must gain what both must."""
-    return first_fold_stop(gains, written, given=len(gains), least=MIN_GAIN, seed=seed)
 
 
 def _passed(found: Sequence[Retrieval], written: dict[str, Reply]) -> list[Retrieval]:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from finetune.gates import MIN_REPLIES
+from finetune.gates import MIN_REPLIES, first_fold_stop
 from finetune.remote.gates import (
     INTENTS_STANDARD,
     MIN_SCORED,
+    first_half_stop,
     remote_intents_gate,
     remote_intents_untested,
     remote_replies_untested,
@@ -72,6 +73,15 @@ def test_replies_that_cost_money_need_a_gain_beyond_the_noise() -> None:
     assert (gate.passed, gate.decision) == (False, "not used")
     assert gate.reason.endswith("+0.01 needed, and the lower end above 0")
     assert gate.standard.endswith("the 6.3 % quantile must be above 0, too")
+
+
+def test_a_first_half_that_gains_too_little_is_not_followed_by_the_other_however_uncertain_it_is() -> None:
+    unsure = [0.6, -0.59] * 6
+    assert first_half_stop(unsure, 12, seed=0) == "mean gain +0.005 in the first half, +0.01 needed"
+    assert first_fold_stop(unsure, 12, given=12, seed=0) == "", "what costs nothing but time goes on"
+    assert first_half_stop([0.6, -0.5] * 6, 12, seed=0) == ""
+    assert first_half_stop([0.2] * 12, 12, seed=0) == "the first fold is clear"
+    assert first_half_stop([0.2] * 4, 12, seed=0).startswith("4 of 12 out-of-fold replies passed the check")
 
 
 def test_what_was_not_tested_is_not_used() -> None:
