@@ -15,9 +15,9 @@ START_S, LOAD_S, FORGETTING_S = 8.0, 2.0, 15.0  # the libraries and the encoder;
 EMBED_S, FIT_S = 0.1, 0.05  # a text; the classifier's losses, a row
 SCORE_S, REPLY_S = 0.5, 1.5  # the LM intent scores of a ticket; a reply
 TRAIN_S, LOSS_S = 1.4, 0.8  # a training row, once; its completion loss
-# How often it is asked for, by 13 draws of a public set and the sample: a first fold, scores of the train rows; a second fold,
+# How often it is asked for, by 8 draws of a public set and the sample: a first fold, scores of the train rows; a second fold,
 # new replies; scores of new tickets.
-MOSTLY, OFTEN, SELDOM = 0.8, 0.5, 0.2
+MOSTLY, OFTEN, SELDOM = 0.8, 0.7, 0.2
 LEARNED_ROWS, SCORED_ROWS = 120, 40  # of the train set, at most
 BLOCK = 256  # new tickets that a bar of the language model is about
 

@@ -153,7 +153,7 @@ def test_a_fold_that_diverges_ends_the_measuring_and_the_final_adapter_is_there_
 
 
 def test_a_fold_that_diverges_late_is_not_judged_either(monkeypatch: Patch) -> None:
-    change_loss(monkeypatch, nan_in("fold0", call=8))  # the second row of the last of four steps
+    change_loss(monkeypatch, nan_in("fold0", call=4))  # the last of four steps, of two rows each
     tuned = fine_tune_few(config=replace(ONE_EPOCH, epochs=4))
     assert any("fold 1 of 2" in warning for warning in tuned.warnings)
 
@@ -165,7 +165,7 @@ def test_a_final_adapter_that_diverges_at_once_is_not_kept() -> None:
 
 
 def test_a_final_adapter_that_diverges_late_is_kept_as_it_was_and_a_warning_says_so(monkeypatch: Patch) -> None:
-    change_loss(monkeypatch, nan_in("final", call=9))  # the first row of the last of three steps
+    change_loss(monkeypatch, nan_in("final", call=5))  # two rows at a time: the last of three steps
     tuned = fine_tune_few(config=replace(ONE_EPOCH, epochs=3))
     assert tuned.run is not None
     assert tuned.run.steps == 1
