@@ -26,9 +26,9 @@ MIN_GIVEN = 5  # of them that would be given, for a decision to generate: one lu
 MIN_GAIN = 0.01  # the mean gain in reply quality that is worth a generated reply
 REPLY_LEVEL = 0.873  # of the gain's interval: its ends are the 6.3 % and the 93.7 % quantile
 REPLY_STANDARD = (
-    f"generate if the mean paired gain on at least {MIN_REPLIES} replies, at least {MIN_GIVEN} of them not stored ones, is at "
-    f"least {MIN_GAIN} over both folds; a first fold of at least {MIN_GAIN} whose 6.3 % bootstrap quantile is above 0 is "
-    f"enough, and one whose 93.7 % quantile is below {MIN_GAIN} is copied"
+    f"generate if the mean paired gain on at least {MIN_REPLIES} replies, at least {MIN_GIVEN} of them given, is at least "
+    f"{MIN_GAIN} over both folds; a first fold of at least {MIN_GAIN} whose 6.3 % bootstrap quantile is above 0 is "
+    f"enough, and one whose 93.7 % quantile is below {MIN_GAIN} means: copy"
 )
 DRAFT_STATISTIC = (
     "mean gain in reply quality (half cosine to the ideal reply, half F1 of facts) over the stored reply, of the drafts that "

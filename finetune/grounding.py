@@ -19,6 +19,9 @@ from retrieval.prompt_text import FORM
 # Words of a run that must not be repeated, and of a sentence. Of Bitext's 675 stored replies .9 % repeat a run of eight words,
 # but 32 % one of four; none repeats a sentence (EXPERIMENTS.md, section 10).
 RUN, SENTENCE = 8, 4
+SIGNS = {"dollar": "$", "euro": "€"}
+# Not a part of a longer number, as in `1 000 euros`.
+MONEY = re.compile(r"(?<![\w.,'’$€£])(?<!\d[ \u00a0\u202f])(\d+(?:[.,]\d+)*)[ \u00a0](?:US )?(dollar|euro)s?\b", re.IGNORECASE)
 REPEATS = "it repeats"  # how the finding about a repetition begins
 CONTENT_WORD = 4  # letters that a word has at least which says what a text is about
 
@@ -40,8 +43,9 @@ def findings(reply: str, stored: Sequence[str], ticket: str, *, ended: bool = Tr
     if _echoes(reply, stored, ticket):
         found.append("it says the ticket back")
     sources = [*stored, ticket]
-    known = set().union(*(values(source) for source in sources))
-    unknown = [*sorted(values(reply) - known), *_unknown_names(reply, sources)]
+    known = set().union(*(values(source) | _in_signs(source).keys() for source in sources))
+    as_said = {said for signed, said in _in_signs(reply).items() if signed in known}
+    unknown = [*sorted(values(reply) - known - as_said), *_unknown_names(reply, sources)]
     found += [f"{kind} {value} stands in no source" for kind, value in unknown]
     repeated = repetitions(reply) - set().union(*map(repetitions, sources))
     return (*found, *(f'{REPEATS} "{" ".join(words)}"' for words in sorted(repeated)[:1]))
@@ -66,11 +70,18 @@ def _unknown_names(reply: str, sources: Sequence[str]) -> list[Fact]:
 
 
 def repetitions(text: str, *, run: int = RUN) -> set[tuple[str, ...]]:
-    """The runs of so many words, and the shorter sentences that are no mere "yes", which occur more than once."""
-    words, said = _words(text), map(_words, sentences(text))
+    """The runs of so many words, and the sentences of four or more, that occur twice; shorter ones that occur thrice."""
+    words, said = _words(text), Counter(map(_words, sentences(text)))
     counts = Counter(words[i : i + run] for i in range(len(words) - run + 1))
-    counts.update(sentence for sentence in said if SENTENCE <= len(sentence) < run)
-    return {found for found, count in counts.items() if count > 1}
+    counts.update({sentence: count for sentence, count in said.items() if SENTENCE <= len(sentence) < run})
+    in_circles = {sentence for sentence, count in said.items() if len(sentence) > 1 and count > 2}
+    return {found for found, count in counts.items() if count > 1} | in_circles
+
+
+def _in_signs(text: str) -> dict[Fact, Fact]:
+    """Amounts of money in words as they would stand with a sign, `$299` for `299 dollars`, and the number that each says."""
+    found = ((SIGNS[match[2].casefold()], match[1]) for match in MONEY.finditer(text))
+    return {("number", sign + amount): ("number", amount) for sign, amount in found}
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -6,20 +6,15 @@ different numbers of one thing are perhaps two answers to one question. Facts wr
 
 import re
 from collections import defaultdict
-from functools import partial
 
 LONGEST = 128  # characters without or of nothing but spaces; the patterns' time grows with the square of such a run
 CURRENCIES = "$€£"
-# Pounds are left out, for they may be a weight.
-CURRENCY_NAMES = {"$": r"US dollars?|dollars?|USD", "€": r"euros?|EUR", "£": "pounds? sterling|GBP"}
 Fact = tuple[str, str]  # what kind, and what it says
 
 # With or without a scheme: `login.northstar.example/reset` leads somewhere, too. File names look the same.
 URL = re.compile(r"https?://[^\s<>()\"“”]+|(?:[\w-]+\.)+[a-z]{2,}\b(?:/[^\s<>()\"“”]*)?")
 EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-NUMBER = re.compile(r"(?:[$€£]\s?)?\w*\d\w*(?:[.,:]\d+)*(?:\s?[%$€£])?")  # with what is glued to it: SOC2, v3
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-AMOUNT = r"\d+(?:[.,]\d+)*"
+NUMBER = re.compile(r"(?:[$€£]\s?)?\w*\d\w*(?:[.,:]\d+)*(?:\s?[%$€£])?")  # with what is glued to it: SOC2, v3, USD500
 UNITS = {
     **dict.fromkeys(("s", "sec", "second"), "second"),
     **dict.fromkeys(("min", "minute"), "minute"),
@@ -30,11 +25,7 @@ UNITS = {
     "quarter": "quarter",
     **dict.fromkeys(("y", "yr", "year"), "year"),
 }
-DURATION = re.compile(rf"(?<![\w.,])({AMOUNT})[\s-]?({'|'.join(UNITS)})s?\b", re.IGNORECASE)
-SIGNED = {  # an amount with its currency's name before or behind it, and perhaps its sign besides
-    sign: re.compile(rf"(?:\b(?:{found})\s?)[{sign}]?({AMOUNT})\b|[{sign}]?\b({AMOUNT})\s?(?:{found})\b", re.IGNORECASE)
-    for sign, found in CURRENCY_NAMES.items()
-}
+DURATION = re.compile(rf"(?<![\w.,])(\d+(?:[.,]\d+)*)[\s-]?({'|'.join(UNITS)})s?\b", re.IGNORECASE)
 LIST_MARKER = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 # The word before an arrow and the label behind it: its first word and the capitalised ones that follow.
 PATH_STEP = re.compile(r"(\w+)\W{0,2}\s*(?:→|->|›|»|>)(?=\s*\W{0,2}(\w+(?: [A-Z]\w*)*))")
@@ -56,7 +47,7 @@ def countable_facts(text: str) -> set[Fact]:
 
 def values(text: str) -> set[Fact]:
     """The facts that stand for themselves: all but names."""
-    rest = LIST_MARKER.sub("\n", _in_one_form(_cut(text)))
+    rest = LIST_MARKER.sub("\n", _cut(text))
     found = {("UI step", f"{match[1]} → {match[2]}".casefold()) for match in PATH_STEP.finditer(rest)}
     for kind, pattern in (("address", EMAIL), ("URL", URL)):
         found |= {(kind, _address(match)) for match in pattern.findall(rest)}
@@ -75,7 +66,7 @@ def names(text: str) -> set[Fact]:
 
 def quantities(text: str) -> dict[str, set[str]]:
     """The numbers of a text by what they count: a unit of time, a currency, or the word behind the number."""
-    rest = EMAIL.sub(" ", URL.sub(" ", LIST_MARKER.sub("\n", _in_one_form(_cut(text)))))
+    rest = EMAIL.sub(" ", URL.sub(" ", LIST_MARKER.sub("\n", _cut(text))))
     found: defaultdict[str, set[str]] = defaultdict(set)
     for amount, unit in DURATION.findall(rest):
         found[UNITS[unit.lower()]].add(amount)
@@ -92,18 +83,6 @@ def quantities(text: str) -> dict[str, set[str]]:
 def _cut(text: str) -> str:
     """The text with the beginning of every run that is too long: no fact is, but a key that somebody pasted."""
     return LONG_RUN.sub(r"\1\2", text)
-
-
-def _in_one_form(text: str) -> str:
-    """The text with `$2000` for `2,000 dollars` and `USD 2,000`."""
-    text = THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    for sign, pattern in SIGNED.items():
-        text = pattern.sub(partial(_signed, sign), text)
-    return text
-
-
-def _signed(sign: str, match: re.Match[str]) -> str:
-    return f"{sign}{match[1] or match[2]}"
 
 
 def plain(text: str) -> str:

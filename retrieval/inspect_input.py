@@ -92,7 +92,7 @@ def tickets_of(options: argparse.Namespace, columns: Mapping[str, str]) -> tuple
 
 def from_the_record(options: argparse.Namespace) -> bool:
     """Whether a row is asked for that the finished run answered, by its id alone."""
-    return bool(options.weights and options.id) and options.val is None and options.ticket is None
+    return bool(options.weights and options.id and options.id.strip()) and options.val is None and options.ticket is None
 
 
 def option_problems(options: argparse.Namespace) -> list[str]:

@@ -7,10 +7,10 @@ what is decided now, with the LM scores that only a language model could give.
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from retrieval.intent_classifier import ScorerOutputs
-from retrieval.prediction import Reply
+from retrieval.prediction import Reply, Source
 from retrieval.reference_numbers import for_ticket
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
 from retrieval.run_files import INTENTS, PREDICTIONS, ROWS
@@ -50,9 +50,9 @@ def recorded_answer(folder: Path, ticket_id: str) -> RecordedAnswer:
         raise InputProblems(problems)
     try:
         retrieval = _retrieval(line, {row.id: row for row in rows})
+        reply = _reply(line)
         if not retrieval.intents or not retrieval.exemplars:
             raise ValueError(line)
-        reply = Reply(line["prediction"], line["source"], tuple(line["findings"]), line["draft"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         problem = f"{folder / PREDICTIONS}: found something else for {ticket_id}, expected a line as a run writes it"
         raise InputProblems([problem]) from error
@@ -73,6 +73,17 @@ def _retrieval(line: Mapping[str, Any], rows: Mapping[str, LabelledTicket]) -> R
         composed=line["prediction"] if line["source"] == "composed" else "",
         intent_has_rows=line["intent_has_rows"],
     )
+
+
+def _reply(line: Mapping[str, Any]) -> Reply:
+    texts = [line["prediction"], line["draft"], *line["findings"]]
+    if (
+        line["source"] not in get_args(Source)
+        or not isinstance(line["findings"], list)
+        or not all(isinstance(t, str) for t in texts)
+    ):
+        raise ValueError(texts)
+    return Reply(line["prediction"], line["source"], tuple(line["findings"]), line["draft"])
 
 
 def _intent_score(entry: Mapping[str, Any]) -> IntentScore:

@@ -44,11 +44,15 @@ def _line(length: int, replies: Sequence[str], drafts: Sequence[Draft]) -> dict[
 
 def sound_drafts(paths: Sequence[Path]) -> list[Draft]:
     """The drafts of lines of the reply gate's benchmark in which the check found nothing but a repetition."""
+    if missing := [path for path in paths if not path.is_file()]:
+        raise InputProblems([f"--drafts {path}: found no such file" for path in missing])
     lines = [line for path in paths for line in earlier_lines(path)]
     try:
         drafts: list[Draft] = [draft for line in lines for part in (*line["folds"], line["test"]) for draft in part]
+        if not all(isinstance(draft["text"], str) and {"draft", "copy", "nearer"} <= draft.keys() for draft in drafts):
+            raise TypeError
         return [draft for draft in drafts if all(finding.startswith(REPEATS) for finding in draft["findings"])]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputProblems(["--drafts: found something else, expected lines of evaluation.benchmarks.reply_gate"]) from error
 
 

@@ -14,7 +14,7 @@ from finetune.gates import (
     LM_STATISTIC,
     MIN_FIRST_FOLD,
     MIN_GAIN,
-    REPLY_STANDARD,
+    MIN_REPLIES,
     LmWeight,
     first_fold_stop,
     lm_scores_gate,
@@ -29,7 +29,10 @@ from retrieval.train_set import Rows
 
 MIN_SCORED = 10  # train rows that the gate of the intents needs
 INTENTS, REPLIES = "remote intent scores", "remote replies"
-REPLIES_STANDARD = f"{REPLY_STANDARD}; and of all the 6.3 % quantile must be above 0, too"
+REPLIES_STANDARD = (
+    f"use if the mean paired gain on at least {MIN_REPLIES} replies is at least {MIN_GAIN} and its 6.3 % bootstrap quantile is "
+    f"above 0, on the first half of the rows or on all; a first half with a mean below {MIN_GAIN} means: not used"
+)
 INTENTS_STANDARD = "use if the 10 % bootstrap quantile of the gain on the train rows is above 0 and no fewer of them are right"
 
 
@@ -81,7 +84,7 @@ def remote_reply_gate(gains: Sequence[float], *, stopped: str = "", seed: int) -
 
 def first_half_stop(gains: Sequence[float], written: int, *, seed: int) -> str:
     """Why the second half of the rows is not paid for, a clause; empty if it is: the first must gain what both must."""
-    if len(gains) >= MIN_FIRST_FOLD and (gain := fmean(gains)) < MIN_GAIN:
+    if len(gains) >= MIN_FIRST_FOLD and (gain := round(fmean(gains), 3)) < MIN_GAIN:  # as printed
         return f"mean gain {gain:+.3f} in the first half, {MIN_GAIN:+g} needed"
     return first_fold_stop(gains, written, given=len(gains), seed=seed)
 

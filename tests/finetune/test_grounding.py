@@ -19,7 +19,7 @@ SOURCE = (
         "A 15-minute wait.",
         "Allow 15 min.",
         "It costs 1,200$.",
-        "It costs 1200 dollars.",
+        "It costs 1,200 dollars.",
         "Press 'Add guest' or \"add guest\".",
         'Open "Members".',
         "See n.example/help.",
@@ -36,7 +36,7 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
         ("It takes 20 minutes.", "duration 20 minute"),
         ("It takes 15 days.", "duration 15 day"),
         ("It costs $1.", "number $1"),
-        ("It costs $1,201.", "number $1201"),
+        ("It costs $1,201.", "number $1,201"),
         ("See https://n.example/other.", "URL n.example/other"),
         ("Write to sales@n.example.", "address sales@n.example"),
         ("Open Settings → Billing.", "UI step settings → billing"),
@@ -48,8 +48,8 @@ def test_what_stands_in_a_source_is_grounded(reply: str) -> None:
         ("Go to login.n.example/reset.", "URL login.n.example/reset"),
         ("We are SOC3 certified.", "number soc3"),
         ("Use v3 of it.", "number v3"),
-        ("It costs USD500.", "number $500"),
-        ("It costs 7 dollars.", "number $7"),
+        ("It costs USD500.", "number usd500"),
+        ("It costs 7 dollars.", "number 7"),
         ("It costs 7$.", "number $7"),
         ("Wait 24h.", "duration 24 hour"),
         ("Press 'Drop guest'.", "quoted name drop guest"),
@@ -67,10 +67,39 @@ def test_the_ticket_is_a_source_and_so_is_each_exemplar() -> None:
     assert findings("Order 77 is on its way, 3 days left.", ["3 days"], "where is order 77?") == ()
 
 
-@pytest.mark.parametrize("ticket", ["where are my 299 dollars?", "where are my USD 299?", "where are my $299?"])
+@pytest.mark.parametrize("ticket", ["where are my 299 dollars?", "where are my 299 US Dollars?", "where are my $299?"])
 @pytest.mark.parametrize("reply", ["No guest seat costs $299.", "No guest seat costs 299 dollars."])
 def test_an_amount_of_money_may_be_written_otherwise_than_in_its_source(reply: str, ticket: str) -> None:
     assert findings(reply, [SOURCE], ticket) == ()
+
+
+@pytest.mark.parametrize(
+    ("reply", "source"),
+    [
+        ("A seat costs $10.", "Users: 10\ndollars only"),
+        ("It costs €1.", "1 000 euros"),
+        ("It costs €000.", "1 000 euros"),
+        ("It costs $1.", "1'000 dollars"),
+        ("It costs €299.", "299 dollars"),
+        ("It costs 30 euros.", "$30"),
+    ],
+)
+def test_another_amount_is_not_taken_for_it(reply: str, source: str) -> None:
+    assert any(finding.startswith("number") for finding in findings(reply, [source], "how?"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "source"),
+    [
+        ("A seat costs 5 dollars.", "A seat costs 5 or 10 dollars, by plan."),
+        ("From 2025, a seat is USD 30.", "From 2025 USD 30 per seat is charged."),
+        ("Enterprise gets 1,200 requests per minute.", "Enterprise 1,200, and Free has no API access."),
+        ("The fee is 20, the deposit 30 dollars.", "The fee is 20 dollars, the deposit $30."),
+        ("It costs $1,200.50, paid yearly.", "It costs 1,200.50 dollars."),
+    ],
+)
+def test_a_number_that_the_source_says_passes_beside_a_currency(reply: str, source: str) -> None:
+    assert findings(reply, [source], "how?") == ()
 
 
 def test_a_run_of_words_that_a_source_repeats_too_may_be_repeated() -> None:
@@ -95,6 +124,7 @@ def test_people_repeat_a_few_words_and_so_may_a_reply(reply: str) -> None:
     ("reply", "run"),
     [
         ("You can do it. Ask us first. You can do it.", "you can do it"),
+        ("Please try again. Please try again. Please try again.", "please try again"),
         ("It is not open " * 3, "it is not open it is not open"),
     ],
 )

@@ -182,6 +182,10 @@ def test_an_empty_draft_is_shown_with_what_the_check_found(
         {"intents": [{"intent": "x", "probability": 1.0, "bm25": 1.0}]},
         {"neighbours": 3},
         {"findings": 3},
+        {"findings": [3]},
+        {"findings": "abc"},
+        {"draft": None},
+        {"source": "dreamt"},
     ],
 )
 def test_a_record_that_no_run_wrote_is_a_sentence(
@@ -201,7 +205,7 @@ def test_options_that_the_record_has_no_use_for_are_refused(finished: Path, caps
 
 def test_an_empty_id_is_a_sentence(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect.main(["--weights", str(finished / "weights"), "--id", " "]) == 2
-    assert "--id: found an empty text, expected the id of a row" in capsys.readouterr().err
+    assert capsys.readouterr().err == "--id: found an empty text, expected the id of a row\n"
 
 
 def test_all_that_is_wrong_with_a_record_is_said_at_once(
