@@ -114,7 +114,7 @@ def test_a_generated_reply_makes_room_for_a_stored_one_that_is_nearer_to_the_tic
     (row,) = explanations(folder)
     assert row["source"] in ("copied", "composed")
     assert row["draft"] == "Certainly."
-    assert row["findings"][0].startswith("the stored reply is nearer to the ticket: cosine 0.")
+    assert row["findings"][0].startswith("the stored reply is at least as near to the ticket: cosine 0.")
 
 
 def test_lm_scores_with_a_weight_choose_the_intents_of_new_tickets(

@@ -220,7 +220,7 @@ def test_the_record_says_what_was_used_and_is_json() -> None:
     found = model_with()
     record = json.loads(json.dumps(found.record(), allow_nan=False))
     assert undisturbed().run is not None
-    assert record["memory_plan"] == {"micro_batch": 4, "recompute": False}
+    assert record["memory_plan"] == {"micro_batch": 2, "recompute": False}
     assert record["losses"] == list(undisturbed().run.losses)
     assert (record["base"]["name"], record["scale"], record["processes"]) == ("tiny", 1.0, 1)
     losses = found.losses()
