@@ -17,7 +17,7 @@ from retrieval.facts import Fact, facts, names, plain, values
 from retrieval.prompt_text import FORM
 
 # Words of a run that must not be repeated, and of a sentence. Of Bitext's 675 stored replies .9 % repeat a run of eight words,
-# but 32 % one of four; none repeats a sentence (EXPERIMENTS.md, section 10).
+# but 32 % one of four; none repeats a sentence of four or more (EXPERIMENTS.md, section 10).
 RUN, SENTENCE = 8, 4
 SIGNS = {"dollar": "$", "euro": "€"}
 # Not a part of a longer number, as in `1 000 euros`.

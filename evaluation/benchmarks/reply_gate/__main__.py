@@ -6,7 +6,8 @@ reply, with the quality of both and how near to the ticket they are. The tables 
 always or never, on the word of the gate as a run decides (it copies untested where the evidence could not matter and stops
 after a first fold that is poor or clear), on other standards; every draft that passes the check, or those nearer to the ticket
 than the stored reply. One JSON line per split goes to stdout, the tables to stderr; the splits can be shared out with
---first-split and --jsonl, and --report prints the tables of all."""
+--first-split and --jsonl, and --report prints the tables of all.
+"""
 
 import argparse
 import sys
