@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save
 from retrieval.errors import load_or_explain
 from retrieval.files import write_bytes
 from retrieval.intent_classifier import Fitted, IntentClassifier, fit_classifier
+from retrieval.regression import regression_of
 from retrieval.run_files import CLASSIFIER
 from retrieval.train_set_files import load_train_set
 
@@ -24,7 +25,7 @@ def save_classifier(classifier: IntentClassifier, folder: Path) -> None:
     regression = classifier.regression
     tensors = {THRESHOLD: np.array([classifier.in_scope_threshold]), WITH_NAMES: np.array([int(classifier.with_names)])}
     if regression is not None:
-        tensors |= {COEFFICIENTS: regression.coef_, INTERCEPTS: regression.intercept_, CLASSES: regression.classes_}
+        tensors |= {COEFFICIENTS: regression.coefficients, INTERCEPTS: regression.intercepts, CLASSES: regression.classes}
     write_bytes(folder / CLASSIFIER, save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
 
 
@@ -41,12 +42,8 @@ def load_classifier(folder: Path, encoder: str) -> IntentClassifier:
 
 
 def _read(path: Path) -> tuple[Fitted, bool]:
-    from sklearn.linear_model import LogisticRegression  # a second to import, so not for --help or a mistyped path
-
     tensors = load_file(path)
     regression = None
     if COEFFICIENTS in tensors:
-        regression = LogisticRegression()
-        regression.coef_, regression.intercept_ = tensors[COEFFICIENTS], tensors[INTERCEPTS]
-        regression.classes_ = tensors[CLASSES]
+        regression = regression_of(tensors[COEFFICIENTS], tensors[INTERCEPTS], tensors[CLASSES])
     return Fitted(regression, float(tensors[THRESHOLD][0])), bool(tensors[WITH_NAMES][0])

@@ -19,10 +19,8 @@ sets, one left out in turn, as far as no set loses accuracy, and serve both know
 Confidence is for errors between known intents, the in-scope score for tickets that belong to none; they are not mixed.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
@@ -32,15 +30,12 @@ from retrieval.bm25 import BM25Index
 from retrieval.encoder import Vectors, unit
 from retrieval.in_scope import class_vectors, in_scope_threshold
 from retrieval.index import DECIMALS, RowIndex, all_scores, build_row_index, flat_index
+from retrieval.regression import Regression, fit_regression
 from retrieval.train_set import Rows, TrainSet
-
-if TYPE_CHECKING:
-    from sklearn.linear_model import LogisticRegression  # a second to import, so not for --help or a mistyped path
 
 Floats = NDArray[np.float64]
 
 NAME_NEIGHBOURS = 1.5  # a label name counts as this many neighbours
-REGRESSION_C = 30.0
 UNSEEN_LOG_PROBABILITY = float(np.log(1e-6))  # of an intent that the regression was not shown
 MAX_BATCH = 256  # tickets at a time, so that memory does not grow with their number,
 MAX_SCORES = 1 << 24  # and fewer where the matrix of BM25 scores, tickets by documents, would hold more than so many
@@ -118,7 +113,7 @@ class BM25Documents:
 class Fitted:
     """What is fitted by iterations, or by cross-validation."""
 
-    regression: "LogisticRegression | None"  # None with one class or none: nothing to tell apart
+    regression: Regression | None  # None with one class or none: nothing to tell apart
     in_scope_threshold: float  # a ticket with a lower in-scope score is probably out of scope
 
 
@@ -136,7 +131,7 @@ class IntentClassifier:
     documents: BM25Documents
     class_vectors: Vectors  # (c, d) what the in-scope score compares a ticket with
     in_scope_threshold: float  # a ticket with a lower in-scope score is probably out of scope
-    regression: "LogisticRegression | None"
+    regression: Regression | None
 
     def score(self, queries: Vectors, texts: Sequence[str]) -> IntentScores:
         """(m, d) unit vectors of m tickets, and their texts -> their scores."""
@@ -172,7 +167,7 @@ class IntentClassifier:
         if self.regression is None:  # one class or none: it is that one
             found[:, self.train_set.labels] = 0.0
             return found
-        found[:, self.regression.classes_] = np.maximum(self.regression.predict_log_proba(queries), UNSEEN_LOG_PROBABILITY)
+        found[:, self.regression.classes] = np.maximum(self.regression.log_probabilities(queries), UNSEEN_LOG_PROBABILITY)
         return found
 
     def _reply_vote(self, centred: Vectors, ticket_vote: Floats) -> Floats:
@@ -251,16 +246,9 @@ def _bm25_documents(train_set: TrainSet, *, with_names: bool) -> BM25Documents:
     return BM25Documents(BM25Index([texts[i] for i in order]), document_of[: len(train_set.rows)], intents, starts)
 
 
-def _fit_regression(train_set: TrainSet, *, with_names: bool) -> "LogisticRegression | None":
-    from sklearn.linear_model import LogisticRegression
-
+def _fit_regression(train_set: TrainSet, *, with_names: bool) -> Regression | None:
     vectors, classes = train_set.ticket_vectors, train_set.labels
     if with_names:
         vectors = np.concatenate([vectors, train_set.name_vectors])
         classes = np.concatenate([classes, np.arange(len(train_set.intents))])
-    if len(np.unique(classes)) < 2:
-        return None
-    with warnings.catch_warnings():
-        # With a row or two per intent scikit-learn asks whether this might be a regression problem.
-        warnings.filterwarnings("ignore", message="The number of unique classes")
-        return LogisticRegression(C=REGRESSION_C, class_weight="balanced", max_iter=300).fit(vectors, classes)
+    return fit_regression(vectors, classes)

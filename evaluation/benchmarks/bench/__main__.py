@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options, a missing package among it."""
     found = [] if options.docs is None or options.docs.is_dir() else [f"--docs {options.docs}: found no such folder"]
-    found += line_problems(options, key="contestant")
+    found += line_problems(options, key="correct_by_ticket")
     if options.report:
         return found
     given = [path is not None for path in files(options)]
@@ -110,7 +110,8 @@ def scores(split: Split, outcome: Outcome, grader: Encoder) -> Measured:
     """How good the answers are, as `evaluation.score` has it; None for replies that a contestant does not give."""
     replies = outcome.replies or {}
     rows = {key: ResultRow(intent, replies.get(key, "")) for key, intent in outcome.intents.items()}
-    found = tally(score_rows(rows, {label.id: label for label in split.labels}, grader))
+    by_ticket = score_rows(rows, {label.id: label for label in split.labels}, grader)
+    found = tally(by_ticket)
     of_replies = {
         "quality": found.quality,
         "cosine": found.cosine,
@@ -121,7 +122,11 @@ def scores(split: Split, outcome: Outcome, grader: Encoder) -> Measured:
     }
     given = {key: None if value is None or outcome.replies is None else round(value, 4) for key, value in of_replies.items()}
     sizes = {"train_rows": len(split.train_set.rows), "tickets": found.rows}
-    return sizes | {"intents": round(found.correct / found.rows, 4)} | given
+    in_order = {
+        "correct_by_ticket": [int(row.intent_correct) for row in by_ticket],
+        "quality_by_ticket": None if outcome.replies is None else [round(row.quality, 4) for row in by_ticket],
+    }
+    return sizes | {"intents": round(found.correct / found.rows, 4)} | given | in_order
 
 
 if __name__ == "__main__":

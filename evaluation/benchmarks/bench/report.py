@@ -10,12 +10,12 @@ from typing import Any
 from psutil import virtual_memory
 
 from evaluation.benchmarks.bench.contestants import CONTESTANTS, PACKAGES, PARTS, RUN
+from evaluation.benchmarks.bench.paired import Line, paired_table
 from evaluation.measured_lines import Measured
 from retrieval.cpu import described, usable_cores
 from retrieval.files import write_text
 from retrieval.map import NoPlots
 
-Line = dict[str, str]
 # The heads of the tables by the keys of `Measured`; for a cost also the part of this program that others are compared with.
 COSTS = {
     "setup_s": ("setup, s", PARTS),
@@ -49,12 +49,13 @@ NOTES = """
 - In brackets: how many times the cost of this program; of its parts for setup, step and generated reply, of `run.py` else.
 - All have the same number of threads, which sleep while they wait (`OMP_WAIT_POLICY=passive`). Memory is resident memory, that
   of child processes included, looked at four times a second.
-- Reply quality, cosine, ROUGE-L and facts are those of `evaluation.score`.
+- Reply quality, cosine, ROUGE-L and facts are those of `evaluation.score`. The last table pairs the answers by ticket, with
+  95 % bootstrap intervals over tickets.
 """
 
 
-def tables(measured: Sequence[Measured]) -> tuple[list[Line], list[Line]]:
-    """Costs and scores, a line for each base and contestant."""
+def tables(measured: Sequence[Measured]) -> list[list[Line]]:
+    """Costs and scores, a line for each base and contestant; the answers of this program against those of the others."""
     costs, scores = [], []
     for base in bases(measured):
         by_name = {name: runs for name in CONTESTANTS if (runs := runs_of(measured, base, name))}
@@ -63,7 +64,7 @@ def tables(measured: Sequence[Measured]) -> tuple[list[Line], list[Line]]:
             references = {key: by_name.get(part, ()) if name in PACKAGES else () for key, (_, part) in COSTS.items()}
             costs.append(head | {COSTS[key][0]: cell(key, runs, reference) for key, reference in references.items()})
             scores.append(head | {SCORES[key]: cell(key, runs, ()) for key in SCORES})
-    return costs, scores
+    return [table for table in (costs, scores, paired_table(measured)) if table]
 
 
 def bases(measured: Sequence[Measured]) -> list[str]:

@@ -61,23 +61,25 @@ def of_a_run(line: Measured, margin: float) -> bool:
     """What the gate says after the first fold, or after both where the first does not end the measuring."""
     if line["untested"] or not line["folds"]:
         return False
-    first, both = line["folds"][0], [draft for fold in line["folds"] for draft in fold]
+    first = line["folds"][0]
     stopped = first_fold_stop(passed_gains(first, margin), len(first), given=_count_given(first, margin), seed=0)
-    judged = first if stopped else both
-    return reply_gate(passed_gains(judged, margin), given=_count_given(judged, margin), stopped=stopped, seed=0).passed
-
-
-def _both(line: Measured, margin: float) -> list[float]:
-    return [gain for fold in line["folds"] for gain in passed_gains(fold, margin)]
+    return _passes(first, margin, stopped=stopped) if stopped else _of_both_folds(line, margin)
 
 
 def _of_both_folds(line: Measured, margin: float) -> bool:
-    given = sum(_count_given(fold, margin) for fold in line["folds"])
-    return reply_gate(_both(line, margin), given=given, seed=0).passed
+    return _passes(_both_folds(line), margin)
+
+
+def _passes(drafts: Sequence[Draft], margin: float, *, stopped: str = "") -> bool:
+    return reply_gate(passed_gains(drafts, margin), given=_count_given(drafts, margin), stopped=stopped, seed=0).passed
+
+
+def _both_folds(line: Measured) -> list[Draft]:
+    return [draft for fold in line["folds"] for draft in fold]
 
 
 def _above_0(line: Measured, margin: float, *, statistic: Callable[[Sequence[float]], float]) -> bool:
-    gains = _both(line, margin)
+    gains = passed_gains(_both_folds(line), margin)
     return len(gains) >= MIN_REPLIES and statistic(gains) > 0
 
 
@@ -144,7 +146,7 @@ def split_lines(measured: Sequence[Measured]) -> list[dict[str, str]]:
             "scale": f"{line['scale']:g}",
             "passed, by fold": ", ".join(f"{len(passed_gains(fold, MARGIN))} of {len(fold)}" for fold in line["folds"]),
             "first fold": _signed(passed_gains(line["folds"][0], MARGIN)) if line["folds"] else "",
-            "both folds": _signed(_both(line, MARGIN)),
+            "both folds": _signed(passed_gains(_both_folds(line), MARGIN)),
             "test: the nearer one": _signed([_gain(draft, MARGIN) for draft in line["test"]]),
             "test: every draft that passes": _signed([_gain(draft, EVERY) for draft in line["test"]]),
         }
@@ -158,7 +160,7 @@ def _signed(gains: Sequence[float]) -> str:
 
 def nearness_lines(measured: Sequence[Measured]) -> list[dict[str, str]]:
     """How what drafts gain goes with how much nearer to the ticket they are, on the folds and on the test rows."""
-    parts = {"folds": [draft for line in measured for fold in line["folds"] for draft in fold]}
+    parts = {"folds": [draft for line in measured for draft in _both_folds(line)]}
     parts["test rows"] = [draft for line in measured for draft in line["test"]]
     return [_nearness_line(name, [draft for draft in drafts if draft["passed"]]) for name, drafts in parts.items()]
 
