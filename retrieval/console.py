@@ -200,13 +200,21 @@ def print_summary(predictions: "Sequence[Prediction]", *, facts: Sequence[tuple[
         for warning in warnings:
             show(Text(f"warning: {printable(warning)}"))
         return
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in [*_prediction_lines(predictions), *facts]:
-        table.add_row(Text(name, style="bold"), Text(printable(value)))
-    for warning in warnings:
-        table.add_row(Text("warning", style="bold yellow"), Text(printable(warning)))
+    named = [(name, "bold", value) for name, value in [*_prediction_lines(predictions), *facts]]
+    named += [("warning", "bold yellow", warning) for warning in warnings]
     show("")
-    show(table)
+    show(_columns([(Text(name, style=style), Text(printable(value))) for name, style, value in named]))
+
+
+def _columns(lines: Sequence[tuple[Text, Text]]) -> RenderableType:
+    """Names and values in two columns; where nobody looks, a value stays on its line, so that a search finds all of it."""
+    if CONSOLE.is_terminal:
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for line in lines:
+            table.add_row(*line)
+        return table
+    width = max(name.cell_len for name, _ in lines)
+    return Text("\n".join(f"{name.plain:<{width}}  {value.plain}" for name, value in lines))
 
 
 def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, str]]:
@@ -217,8 +225,12 @@ def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, st
     sources: Counter[str] = Counter(prediction.reply.source for prediction in predictions)
     kinds = ("generated", "copied", "composed", "replaced", *(["remote"] if sources["remote"] else []))
     return [
-        ("answered", f"{len(found)} tickets with {len({retrieval.intent for retrieval in found})} intents"),
+        ("answered", f"{_count(len(found), 'ticket')} with {_count(len({one.intent for one in found}), 'intent')}"),
         ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
         ("out of scope", f"{outside} tickets resemble no intent"),
         ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in kinds)),
     ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

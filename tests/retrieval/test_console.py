@@ -14,7 +14,12 @@ from rich.console import Console
 
 from retrieval import console
 from retrieval.console import Clock, Verbosity, bar, display, expect, print_summary, say
+from retrieval.intent_classifier import fit_classifier
+from retrieval.prediction import Prediction, Reply
 from retrieval.progress import Part
+from retrieval.retrieve import retrieve
+from retrieval.tickets import Ticket
+from tests.fakes import HashEncoder, train_set
 from tests.test_run import ROOT
 
 PLAN = (Part("first", 1.0), Part("second", 1.0, "items"))
@@ -99,6 +104,37 @@ def test_quiet_prints_nothing_but_warnings(stderr: io.StringIO) -> None:
             say("more")
         print_summary([], facts=[("name", "value")], warnings=["something is odd"])
     assert stderr.getvalue() == "warning: something is odd\n"
+
+
+LONG = "copy (mean gain [of] -0.026 in the first fold, +0.003 at its 93.7 % quantile, +0.01 needed: not measured further)"
+
+
+def summary() -> None:
+    """The table at the end of a run of one ticket, with a value that is longer than a line of a terminal."""
+    ticket, classifier = Ticket("a", "does a guest cost anything"), fit_classifier(train_set(), with_names=True)
+    (found,) = retrieve(classifier, [ticket], HashEncoder().encode([ticket.text]))
+    print_summary(
+        [Prediction(found, Reply("It does.", "copied"), 1.0)], facts=[("gate: replies", LONG)], warnings=["it is odd"]
+    )
+
+
+def test_in_a_pipe_every_value_of_the_summary_stays_whole_on_its_line(stderr: io.StringIO) -> None:
+    summary()
+    lines = stderr.getvalue().splitlines()
+    assert f"gate: replies  {LONG}" in lines
+    assert "warning        it is odd" in lines
+    assert "answered       1 ticket with 1 intent" in lines
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_on_a_terminal_it_is_wrapped_beside_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(console, "CONSOLE", Console(file=written, force_terminal=True, width=80))
+    summary()
+    lines = without_controls(written.getvalue()).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("gate: replies  copy (mean gain [of]"))
+    assert lines[at + 1].startswith(" " * 15)
+    assert max(map(len, lines)) <= 80
 
 
 def test_verbose_prints_what_each_stage_and_bar_took_and_the_memory(stderr: io.StringIO) -> None:
