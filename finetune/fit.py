@@ -44,12 +44,14 @@ from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
+from retrieval.console import leave_out
 from retrieval.cpu import has_bf16
 from retrieval.cross_validation import out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier
 from retrieval.lm_fusion import fuse
+from retrieval.progress import Group
 from retrieval.tickets import quoted
 from retrieval.train_set import Rows, representative_rows, rows_with_siblings
 
@@ -125,6 +127,8 @@ def fine_tune(
     """
     chosen = training_rows(classifier, base)
     setup = make_setup(classifier, chosen, base, config, seed=seed, processes=processes)
+    if not_worth_testing(setup):
+        leave_out(Group.MEASURING)
     setup, scores = with_lm_scores(setup, deadlines.scoring)
     data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
     warnings = [f"LM intent scores were not tested: {scores.problem}"] if scores.problem else []

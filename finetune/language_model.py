@@ -20,12 +20,13 @@ from finetune.noisy_channel import NEAR_ROWS, NoisyChannel
 from finetune.reply_writer import write_replies
 from finetune.training_data import config_for
 from retrieval.command_line import Settings
-from retrieval.console import say
+from retrieval.console import leave_out, say
 from retrieval.encoder import Encoder
 from retrieval.errors import ModelUnavailable
 from retrieval.gate import Gate
 from retrieval.intent_classifier import IntentClassifier
 from retrieval.prediction import Reply
+from retrieval.progress import Group
 from retrieval.retrieve import Retrieval
 from retrieval.runtime import deterministic_kernels
 
@@ -178,6 +179,8 @@ def _fit_candidate(
     say(f"fine-tune {base.name} ({base.precision}): score the train rows, train the adapter, measure both")
     config, seed = config_for(base), settings.seed
     tuned = fine_tune(classifier, base, encoder, config=config, seed=seed, deadlines=deadlines, processes=processes)
+    if not tuned.generates:
+        leave_out(Group.REPLIES)
     short = short or tuned.memory_retries > 0
     return LanguageModel(base, tuned, tuple(reasons), short, processes, settings.deadline(WRITING))
 

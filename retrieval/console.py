@@ -24,7 +24,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from retrieval.progress import Part, Progress
+from retrieval.progress import Group, Part, Progress
 from retrieval.runtime import PROCESS_INDEX
 from retrieval.tickets import printable
 
@@ -114,6 +114,12 @@ def expect(plan: Sequence[Part]) -> None:
     """From now on the display shows how far the run is in this plan."""
     if _SHOWN.progress:
         _SHOWN.progress = Progress(plan)
+
+
+def leave_out(*groups: Group) -> None:
+    """The display no longer counts on the parts of these groups."""
+    if _SHOWN.progress:
+        _SHOWN.progress.leave_out(*groups)
 
 
 def bar(items: Sequence[T], label: str) -> Iterator[T]:

@@ -2,12 +2,14 @@
 
 A plan lists the parts of a run in their order, with the seconds that each took where it was measured. Only the ratios count:
 how fast this machine is, the bars say, those of the encoder and of the language model apart. No remaining time is given before
-a bar of each kind that is left has been seen. Where a part is left out, the share jumps.
+a bar of each kind that is left has been seen. Where a part is left out, the share jumps; `Progress.leave_out` says so before
+its time comes.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 
 # Seconds on two slow cores with all-mpnet-base-v2 and the embedded 135M, from the CPU times of a run of the sample.
@@ -24,6 +26,14 @@ BLOCK = 256  # new tickets that a bar of the language model is about
 ALMOST = 0.9  # of a part without a bar counts as done at most, until the next one begins
 
 
+class Group(StrEnum):
+    """Parts that are left out together."""
+
+    ALWAYS = "always"  # whose time comes, or not, one by one
+    MEASURING = "measuring"  # of replies to train rows
+    REPLIES = "replies"  # to new tickets
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of a stage."""
@@ -33,6 +43,7 @@ class Part:
     bar: str = ""  # the label of its bar; empty if it has none
     model: bool = False  # whether the language model does the work
     chance: float = 1.0  # that it is not left out
+    group: Group = Group.ALWAYS
 
     @property
     def weight(self) -> float:
@@ -78,6 +89,13 @@ class Progress:
         self.text = self._stage
         self._go_to(self._at + 1 if self._has_bar else None)
 
+    def leave_out(self, *groups: Group) -> None:
+        """It is known that the parts of these groups will not come."""
+        self._plan = tuple(
+            replace(part, chance=0.0) if i > self._at and part.group in groups else part for i, part in enumerate(self._plan)
+        )
+        self._end = self._expected_end()
+
     def share(self) -> float:
         """What share of the run is done, from 0 to 1; never goes down."""
         weights = [part.weight for part in self._plan]
@@ -115,7 +133,8 @@ class Progress:
 
     def _expected_end(self) -> float | None:
         """When the run will be done, by `now`; None while a kind of work that is left has not been measured."""
-        left, pace = self._plan[self._at :], {model: self._pace(model) for model in (False, True)}
+        left = [part for i, part in enumerate(self._plan[self._at :]) if part.chance or not i]
+        pace = {model: self._pace(model) for model in (False, True)}
         if not left or any(part.bar and pace[part.model] is None for part in left):
             return None
         seconds = [part.weight * (pace[part.model] or 1.0) for part in left]
@@ -147,23 +166,24 @@ def _answering(tickets: int, *, model: bool) -> tuple[Part, ...]:
         *(Part("embed", EMBED_S * tickets, "embed"), Part("answer", 0.1)),
         *(ask(SCORE_S * block, "LM intent scores", chance=SELDOM) for block in blocks),
         Part("answer", EMBED_S * tickets, "embed"),  # the sentences of replies that tie
-        *(ask(REPLY_S * block, "write replies", chance=OFTEN) for block in blocks),
-        *([Part("answer", EMBED_S * tickets, "embed", chance=OFTEN)] if model else []),  # the drafts
+        *(ask(REPLY_S * block, "write replies", chance=OFTEN, group=Group.REPLIES) for block in blocks),
+        *([Part("answer", EMBED_S * tickets, "embed", chance=OFTEN, group=Group.REPLIES)] if model else []),  # the drafts
     )
 
 
 def _fine_tuning(rows: int) -> list[Part]:
     """The parts of fine-tuning with so many rows that are learned from."""
     part = partial(Part, "fine-tune", model=True)
+    measured = partial(part, group=Group.MEASURING)
     folds = [
-        measured
+        one
         for fold, chance in ((1, MOSTLY), (2, OFTEN))
-        for measured in (
-            part(TRAIN_S * rows, f"train fold {fold} of 2", chance=chance),
-            part(LOSS_S * rows / 2, chance=chance),
-            part(REPLY_S * rows / 2, "write replies", chance=chance),
+        for one in (
+            measured(TRAIN_S * rows, f"train fold {fold} of 2", chance=chance),
+            measured(LOSS_S * rows / 2, chance=chance),
+            measured(REPLY_S * rows / 2, "write replies", chance=chance),
         )
     ]
     scores = part(SCORE_S * min(rows, SCORED_ROWS), "LM intent scores of the train rows", chance=MOSTLY)
     trained = [part(2 * TRAIN_S * rows, "train the adapter"), part(FORGETTING_S)]
-    return [Part("fine-tune", LOAD_S), scores, *trained, *folds, part(LOSS_S * rows, chance=MOSTLY)]
+    return [Part("fine-tune", LOAD_S), scores, *trained, *folds, measured(LOSS_S * rows, chance=MOSTLY)]

@@ -32,6 +32,7 @@ from retrieval.cross_validation import folds, out_of_fold_log_probabilities, ref
 from retrieval.encoder import humanised
 from retrieval.gate import Gate
 from retrieval.intent_classifier import fit_classifier
+from retrieval.progress import Group
 from retrieval.retrieve import retrieve_train_rows
 from retrieval.taxonomy import Taxonomy
 from tests.fakes import ROWS, base, row, train_set
@@ -263,13 +264,17 @@ def test_the_bare_base_scores_intents_even_where_no_adapter_was_kept(monkeypatch
 def test_a_large_base_on_a_cpu_without_bf16_trains_no_fold_adapters_and_copies(monkeypatch: Patch) -> None:
     monkeypatch.setattr("finetune.fit.has_bf16", lambda: False)
     monkeypatch.setattr("finetune.fit.gather_evidence", lambda *_, **__: pytest.fail("folds were trained"))
+    left_out: list[Group] = []
+    monkeypatch.setattr("finetune.fit.leave_out", left_out.append)
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
     assert gate_of(tuned, "replies").reason.startswith("untested: a large base on a CPU without bf16")
     assert (tuned.generates, tuned.losses) == (False, None)
+    assert left_out == [Group.MEASURING], "the remaining time counts no folds"
 
 
 def test_with_bf16_the_replies_of_a_large_base_are_tested(monkeypatch: Patch) -> None:
     monkeypatch.setattr("finetune.fit.has_bf16", lambda: True)
+    monkeypatch.setattr("finetune.fit.leave_out", lambda *_: pytest.fail("the folds are trained"))
     tuned = fine_tune_few(replace(base(), parameters=2_000_000_000))
     assert not gate_of(tuned, "replies").reason.startswith("untested: a large base")
     assert tuned.losses is not None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from retrieval.progress import OFTEN, REPLY_S, Part, Progress, plan_of, plan_of_answers
+from retrieval.progress import OFTEN, REPLY_S, Group, Part, Progress, plan_of, plan_of_answers
 
 
 @dataclass
@@ -149,3 +149,44 @@ def test_answering_again_has_the_parts_that_answering_has_in_a_run(model: bool) 
     whole, again = plan_of(30, 300, model=model), plan_of_answers(300, model=model)
     assert again[:-1] == tuple(part for part in whole if part.stage in ("embed", "answer"))
     assert again[-1].stage == "write"
+
+
+def test_parts_that_are_known_not_to_come_count_no_longer_and_hold_no_remaining_time_back() -> None:
+    time = Time()
+    plan = (
+        Part("load", 10.0, "read"),
+        Part("train", 60.0, "replies", model=True, group=Group.MEASURING),
+        Part("write", 20.0, "tickets", model=True, group=Group.REPLIES),
+        Part("write", 10.0),
+    )
+    progress = Progress(plan, now=time)
+    progress.begin("load")
+    progress.begin_bar("read")
+    time.now += 5.0
+    progress.report("read", 1, 2)
+    assert progress.share() == pytest.approx(0.05)
+    assert progress.remaining() is None, "the model's pace is not known"
+    progress.leave_out(Group.MEASURING)
+    assert progress.share() == pytest.approx(5 / 40)
+    assert progress.remaining() is None
+    progress.leave_out(Group.REPLIES)
+    assert progress.share() == pytest.approx(5 / 20)
+    assert progress.remaining() == pytest.approx(15.0)
+
+
+def test_what_runs_already_is_not_left_out() -> None:
+    time = Time()
+    progress = Progress((Part("train", 10.0, "replies", group=Group.MEASURING), Part("write", 10.0)), now=time)
+    progress.begin("train")
+    progress.begin_bar("replies")
+    time.now += 5.0
+    progress.report("replies", 1, 2)
+    progress.leave_out(Group.MEASURING)
+    assert (progress.share(), progress.remaining()) == (pytest.approx(0.25), pytest.approx(15.0))
+
+
+def test_a_run_that_measures_no_replies_and_writes_none_is_left_with_training_and_the_answers() -> None:
+    left_out = {Group.MEASURING, Group.REPLIES}
+    kept = [part.bar for part in plan_of(30, 10, model=True) if part.group not in left_out]
+    assert not {"write replies", "train fold 1 of 2", "train fold 2 of 2"} & set(kept)
+    assert {"train the adapter", "LM intent scores", "LM intent scores of the train rows", "embed"} <= set(kept)
