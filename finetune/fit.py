@@ -7,45 +7,25 @@ learned follows from the rows, the base and the device alone; a deadline ends a 
 says so.
 """
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf
-from statistics import fmean
 
-import numpy as np
 from peft import PeftModel
 
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
-from finetune.evidence import (
-    NO_EVIDENCE,
-    Evidence,
-    Setup,
-    gather_evidence,
-    own_row_scores,
-    shared_losses,
-)
-from finetune.forgetting import choose_scale, general_text
-from finetune.gates import (
-    MIN_REPLIES,
-    first_fold_stop,
-    lm_scores_gate,
-    lm_scores_gate_untested,
-    reply_gate,
-    reply_gate_untested,
-    scale_gate_untested,
-)
-from finetune.lora import attach, set_scale
-from finetune.memory import OutOfMemory, memory_guard, memory_plans, release
+from finetune.evidence import Setup, own_row_scores
+from finetune.gates import Decision, lm_scores_gate, lm_scores_gate_untested, reply_gate_untested
+from finetune.judging import Losses, judge, not_worth_testing
+from finetune.lora import attach
+from finetune.memory import memory_guard
 from finetune.noisy_channel import Given, NoisyChannel, scoring_for
 from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
 from finetune.training import NoAdapter, TrainingRun, train
 from finetune.training_data import TrainingConfig, TrainingData, judging_examples, make_training_data
 from retrieval.console import leave_out
-from retrieval.cpu import has_bf16
 from retrieval.cross_validation import out_of_fold_log_probabilities, refit
 from retrieval.encoder import Encoder
 from retrieval.gate import Gate
@@ -53,7 +33,7 @@ from retrieval.intent_classifier import IntentClassifier
 from retrieval.lm_fusion import fuse
 from retrieval.progress import Group
 from retrieval.tickets import quoted
-from retrieval.train_set import Rows, representative_rows, rows_with_siblings
+from retrieval.train_set import Rows, representative_rows
 
 MAX_TRAINING_ROWS = 120  # on a CPU: four passes over them (two of the folds) fit into the budget on two cores
 MAX_TRAINING_ROWS_GPU = 400
@@ -70,15 +50,6 @@ class Deadlines:
 
 
 NO_DEADLINES = Deadlines(inf, inf, inf, inf)
-
-
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """Mean completion loss of some train rows at the scale in use, nats per token, prompts without the row's own reply."""
-
-    seen: float  # with the final adapter, which learned from them
-    unseen: float  # with the adapter of a fold, which did not
-    rows: int  # how many
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +124,6 @@ def fine_tune(
     except BaseException:
         model.unload()
         raise
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The weight of the LM scores or the scale of the adapter, and what cut its test short."""
-
-    value: float
-    gate: Gate
-    problem: str = ""  # what cut the test short, a clause; empty if nothing did
-    timed_out: bool = False
-    out_of_memory: bool = False
 
 
 def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
@@ -271,38 +231,19 @@ def _judged(
     found: FineTuned, setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, *, deadline: float
 ) -> FineTuned:
     """The same with the adapter, its scale, and the decision whether it writes replies."""
-    scale = _choose_scale(setup, model, run, deadline)
-    evidence, untested = _gathered(setup, model, run, encoder, scale, deadline=deadline)
-    replies = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
-    losses, short = _losses(setup, model, evidence, scale.value)
-    measuring = evidence.memory_retries + short + scale.out_of_memory
+    judgement = judge(setup, model, run, encoder, deadline=deadline)
     return replace(
         found,
         model=model,
         run=run,
-        losses=losses,
-        scale=scale.value,
-        generates=replies.passed,
-        gates=(*found.gates, scale.gate, replies),
-        warnings=(*found.warnings, *_run_warnings(run, measuring), *evidence.problems),
-        timed_out=found.timed_out or not run.finished or scale.timed_out or evidence.timed_out,
-        memory_retries=found.memory_retries + run.memory_retries + measuring,
+        losses=judgement.losses,
+        scale=judgement.scale.value,
+        generates=judgement.replies.passed,
+        gates=(*found.gates, judgement.scale.gate, judgement.replies),
+        warnings=(*found.warnings, *_run_warnings(run, judgement.memory_retries), *judgement.problems),
+        timed_out=found.timed_out or not run.finished or judgement.timed_out,
+        memory_retries=found.memory_retries + run.memory_retries + judgement.memory_retries,
     )
-
-
-def _gathered(
-    setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, scale: Decision, *, deadline: float
-) -> tuple[Evidence, str]:
-    """The evidence of the folds, and why it does not count, a clause; empty if it does."""
-    if untested := scale.problem or not_worth_testing(setup):
-        return NO_EVIDENCE, untested
-    plans = memory_plans(setup.base.model.device, setup.base.model.dtype)
-    later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
-    enough = partial(first_fold_verdict, seed=setup.seed)
-    evidence = gather_evidence(setup, model, encoder, scale=scale.value, plans=later, deadline=deadline, enough=enough)
-    if evidence.timed_out:
-        return evidence, "the time budget ended the measuring"
-    return evidence, next(iter(evidence.problems), "")
 
 
 def _run_warnings(run: TrainingRun, measuring: int) -> Iterator[str]:
@@ -313,59 +254,3 @@ def _run_warnings(run: TrainingRun, measuring: int) -> Iterator[str]:
         yield f"memory ran out while training: the adapter was trained with {run.plan}"
     if measuring:
         yield f"memory ran out while measuring, {measuring} times: what is missing is named at its gate"
-
-
-def not_worth_testing(setup: Setup) -> str:
-    """Why replies are not measured, a clause: it would take longer than all else, or too few rows could be judged."""
-    on_cpu = setup.base.large and setup.base.model.device.type == "cpu"
-    if on_cpu and setup.processes.any(not has_bf16()):
-        return "a large base on a CPU without bf16 would need two more adapters and a reply to every row"
-    rows = np.arange(len(setup.classifier.train_set.rows))
-    judged = len(rows_with_siblings(setup.classifier.train_set, rows))
-    return "" if judged >= MIN_REPLIES else f"{judged} rows have another row of their intent, {MIN_REPLIES} needed"
-
-
-def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: float) -> Decision:
-    """The scale by the forgetting check; where that cannot be made, nothing further is measured."""
-    late = setup.processes.any(time.monotonic() > deadline)
-    if not run.finished:
-        return _unused(model, "the time budget ended the training", timed_out=True)
-    if late:
-        return _unused(model, "the time budget was gone after the training", timed_out=True)
-    try:
-        with memory_guard("the forgetting check", setup.processes):
-            return Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
-    except OutOfMemory as error:
-        problem = str(error)
-    release()
-    return _unused(model, problem, out_of_memory=True)
-
-
-def _unused(model: PeftModel, problem: str, *, timed_out: bool = False, out_of_memory: bool = False) -> Decision:
-    """The adapter as it was trained, which no gate lets answer."""
-    set_scale(model, 1.0)
-    return Decision(*scale_gate_untested(problem), problem, timed_out, out_of_memory)
-
-
-def judge_replies(evidence: Evidence, *, seed: int) -> Gate:
-    """The reply gate on what was measured."""
-    return reply_gate(list(evidence.gains.values()), given=evidence.given, stopped=evidence.stopped, seed=seed)
-
-
-def first_fold_verdict(evidence: Evidence, *, seed: int) -> str:
-    """Why the second fold need not be measured, a clause; empty if it must be."""
-    return first_fold_stop(list(evidence.gains.values()), len(evidence.replies), given=evidence.given, seed=seed)
-
-
-def _losses(setup: Setup, model: PeftModel, evidence: Evidence, scale: float) -> tuple[Losses | None, bool]:
-    """The losses on the rows of the folds that were judged, and whether memory ran out."""
-    if evidence.timed_out or not evidence.losses:
-        return None, False
-    examples = {i: example for i, example in setup.examples.items() if example.row_id in evidence.losses}
-    set_scale(model, scale)
-    try:
-        seen = shared_losses(model, examples, setup.processes)
-    except OutOfMemory:
-        release()
-        return None, True
-    return Losses(fmean(seen.values()), fmean(evidence.losses.values()), len(seen)), False

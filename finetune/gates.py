@@ -53,6 +53,17 @@ class LmWeight:
     origin: str  # where it comes from, to be said after "the weight"
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The weight of the LM scores or the scale of the adapter, and what cut its test short."""
+
+    value: float
+    gate: Gate
+    problem: str = ""  # what cut the test short, a clause; empty if nothing did
+    timed_out: bool = False
+    out_of_memory: bool = False
+
+
 def reply_gate(gains: Sequence[float], *, given: int, stopped: str = "", seed: int) -> Gate:
     """Generate replies, or copy stored ones?
 

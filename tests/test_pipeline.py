@@ -11,7 +11,7 @@ import torch
 
 import run
 from evaluation.score.labels import read_labels
-from finetune import base_model, fit, language_model, noisy_channel, reply_writer
+from finetune import base_model, judging, language_model, noisy_channel, reply_writer
 from finetune.base_model import BaseModel
 from finetune.generate import Generation, Generations
 from finetune.prompt import Prompt
@@ -146,7 +146,7 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
 ) -> None:
     monkeypatch.setattr(base_model, "LARGE_PARAMETERS", 1000)
     monkeypatch.setattr(base_model, "has_bf16", lambda: True)
-    monkeypatch.setattr(fit, "has_bf16", lambda: False)
+    monkeypatch.setattr(judging, "has_bf16", lambda: False)
     configs: list[TrainingConfig] = []
     plain = language_model.fine_tune
 

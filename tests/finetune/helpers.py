@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from math import nan
 from typing import Any, NoReturn
 
 import pytest
@@ -73,8 +74,8 @@ def fine_tune_few(
     """
     with pytest.MonkeyPatch.context() as patch:
         if every_fold:
-            patch.setattr("finetune.fit.MIN_REPLIES", 0)
-            patch.setattr("finetune.fit.first_fold_stop", lambda *_, **__: "")
+            patch.setattr("finetune.judging.MIN_REPLIES", 0)
+            patch.setattr("finetune.judging.first_fold_stop", lambda *_, **__: "")
         patch.setattr(forgetting, "SENTENCES", forgetting.SENTENCES[:4])
         patch.setattr(forgetting, "PARAPHRASES", forgetting.PARAPHRASES[:2])
         score_every_ticket(patch, given)
@@ -127,3 +128,15 @@ def change_loss(patch: pytest.MonkeyPatch, changed: Callable[[Loss, Any, Any], t
     """
     real = training.row_losses
     patch.setattr(training, "row_losses", lambda model, batch, **options: changed(partial(real, **options), model, batch))
+
+
+def nan_in(adapter: str, *, call: int) -> Any:
+    """A loss that is NaN in one forward pass of an adapter's training."""
+    calls: list[int] = []
+
+    def loss(real: Loss, model: Any, batch: Any) -> torch.Tensor:
+        calls.extend([1] * (torch.is_grad_enabled() and model.active_adapter == adapter))
+        here = len(calls) == call and torch.is_grad_enabled() and model.active_adapter == adapter
+        return real(model, batch) * (nan if here else 1.0)
+
+    return loss

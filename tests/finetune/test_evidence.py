@@ -106,7 +106,7 @@ def test_where_names_mean_nothing_it_scores_the_rows_given_each_stored_reply_but
 
 def test_at_a_scale_of_zero_the_bare_base_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(monkeypatch)
-    monkeypatch.setattr("finetune.fit.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
+    monkeypatch.setattr("finetune.judging.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
     fine_tune_few()
     assert set(seen.trained) == {"final"}, "no fold has an adapter of its own"
     assert set().union(*seen.answered.values()) == IDS
@@ -141,7 +141,7 @@ def test_too_few_good_replies_in_the_first_fold_end_the_measuring(monkeypatch: p
 
 def test_at_a_scale_of_zero_the_first_fold_may_end_the_measuring_too(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, rows = watch(monkeypatch), tuple(row(i, f"seat {i}", "billing.seat", f"word{i}") for i in range(12))
-    monkeypatch.setattr("finetune.fit.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
+    monkeypatch.setattr("finetune.judging.choose_scale", lambda *_, **__: (0.0, scale_gate({1.0: ([1.0], [1.0])}, seed=0)[1]))
     tuned = fine_tune_few(rows=rows, every_fold=False)
     assert gate_of(tuned, "replies").reason.endswith("5 needed: the second fold was not measured")
     assert len(set().union(*seen.answered.values())) == 6

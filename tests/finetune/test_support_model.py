@@ -130,9 +130,9 @@ def test_generated_replies_are_those_of_the_run_and_the_adapter_is_the_one_it_tr
 @pytest.mark.usefixtures("every_draft")
 def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny base writes noise; here the gate lets it, and every draft passes the check."""
-    monkeypatch.setattr("finetune.fit.MIN_REPLIES", 0)
-    monkeypatch.setattr("finetune.fit.first_fold_stop", lambda *_, **__: "")
-    monkeypatch.setattr("finetune.fit.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
+    monkeypatch.setattr("finetune.judging.MIN_REPLIES", 0)
+    monkeypatch.setattr("finetune.judging.first_fold_stop", lambda *_, **__: "")
+    monkeypatch.setattr("finetune.judging.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
     monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
     expected = trained(folder, base_model=save_base(folder / "base"))
     assert {row["source"] for row in expected} == {"generated"}
@@ -150,8 +150,8 @@ def test_the_same_drafts_are_given_as_in_the_run_and_the_same_stored_replies(
 
     monkeypatch.setattr(reply_writer, "generate", written)
     monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
-    monkeypatch.setattr("finetune.fit.MIN_REPLIES", 0)
-    monkeypatch.setattr("finetune.fit.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
+    monkeypatch.setattr("finetune.judging.MIN_REPLIES", 0)
+    monkeypatch.setattr("finetune.judging.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
     expected = trained(folder, base_model=save_base(folder / "base"))
     assert [row["source"] for row in expected[::2]] == ["generated"] * 3
     assert {row["source"] for row in expected[1::2]} <= {"copied", "composed"}

@@ -24,8 +24,9 @@ from evaluation.splits import Split
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS
 from finetune.evidence import NO_EVIDENCE, Evidence, Setup, fold_rows, gather_evidence
-from finetune.fit import final_adapter, make_setup, not_worth_testing, training_rows
+from finetune.fit import final_adapter, make_setup, training_rows
 from finetune.forgetting import choose_scale, general_text
+from finetune.judging import not_worth_testing
 from finetune.memory import memory_plans
 from finetune.reply_choice import nearness
 from finetune.reply_quality import reply_qualities
