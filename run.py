@@ -19,7 +19,7 @@ from finetune.base_selection import base_problems
 from finetune.remote.endpoint import NONE, endpoint_of, remote_problems
 from retrieval.columns import parse_columns
 from retrieval.command_line import Settings, parse, training_only_problems
-from retrieval.console import Clock, Verbosity, display, expect, print_summary, say_more
+from retrieval.console import Clock, Verbosity, display, expect, leave_out, print_summary, say_more
 from retrieval.defaults_file import name_the_file
 from retrieval.errors import ModelUnavailable, memory_sentence
 from retrieval.masking import masking_warnings
@@ -224,6 +224,7 @@ def fine_tune(settings: Settings, classifier: "IntentClassifier", encoder: "Enco
 
     with clock.stage("fine-tune", "find a base model and fine-tune it"):
         model = fit_language_model(settings, classifier, encoder)
+    leave_out(*model.left_out)
     if model.base:
         say_more(f"base {model.base.name} ({model.base.source}): {model.base.path}")
     return model

@@ -17,7 +17,7 @@ from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.evidence import Setup, own_row_scores
 from finetune.gates import Decision, lm_scores_gate, lm_scores_gate_untested, reply_gate_untested
-from finetune.judging import Losses, judge, not_worth_testing
+from finetune.judging import Judgement, Losses, judge, not_worth_testing
 from finetune.lora import attach
 from finetune.memory import memory_guard
 from finetune.noisy_channel import Given, NoisyChannel, scoring_for
@@ -98,7 +98,7 @@ def fine_tune(
     """
     chosen = training_rows(classifier, base)
     setup = make_setup(classifier, chosen, base, config, seed=seed, processes=processes)
-    if not_worth_testing(setup):
+    if untested := not_worth_testing(setup):
         leave_out(Group.MEASURING)
     setup, scores = with_lm_scores(setup, deadlines.scoring)
     data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
@@ -120,10 +120,11 @@ def fine_tune(
     except NoAdapter as error:
         return _without_adapter(found, error)
     try:
-        return _judged(found, setup, model, run, encoder, deadline=deadlines.evidence)
+        judgement = judge(setup, model, run, encoder, untested=untested, deadline=deadlines.evidence)
     except BaseException:
         model.unload()
         raise
+    return _judged(found, model, run, judgement)
 
 
 def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
@@ -227,11 +228,8 @@ def _without_adapter(found: FineTuned, error: NoAdapter) -> FineTuned:
     )
 
 
-def _judged(
-    found: FineTuned, setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, *, deadline: float
-) -> FineTuned:
+def _judged(found: FineTuned, model: PeftModel, run: TrainingRun, judgement: Judgement) -> FineTuned:
     """The same with the adapter, its scale, and the decision whether it writes replies."""
-    judgement = judge(setup, model, run, encoder, deadline=deadline)
     return replace(
         found,
         model=model,

@@ -11,10 +11,14 @@ Meaning is not checked: "you can" where the source says "you cannot" passes, and
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from retrieval.compose import sentences
 from retrieval.facts import Fact, facts, names, plain, values
+from retrieval.prediction import Reply, copy_reply
 from retrieval.prompt_text import FORM
+from retrieval.retrieve import Retrieval
+from retrieval.tickets import LabelledTicket
 
 # Words of a run that must not be repeated, and of a sentence. Of Bitext's 675 stored replies .9 % repeat a run of eight words,
 # but 32 % one of four; none repeats a sentence of four or more (EXPERIMENTS.md, section 10).
@@ -24,6 +28,21 @@ SIGNS = {"dollar": "$", "euro": "€"}
 MONEY = re.compile(r"(?<![\w.,'’$€£])(?<!\d[ \u00a0\u202f])(\d+(?:[.,]\d+)*)[ \u00a0](?:US )?(dollar|euro)s?\b", re.IGNORECASE)
 REPEATS = "it repeats"  # how the finding about a repetition begins
 CONTENT_WORD = 4  # letters that a word has at least which says what a text is about
+
+
+def checked(draft: Reply, found: Retrieval, shown: Sequence[LabelledTicket], *, ended: bool = True) -> Reply:
+    """The draft, or where the check finds something the stored reply in its place, with the draft and what was found.
+
+    Args:
+        draft: as it would be given.
+        found: what retrieval found for the ticket.
+        shown: the exemplars that it was written from.
+        ended: whether the model ended its turn, or was cut.
+    """
+    problems = findings(draft.text, [row.ideal_reply for row in shown], found.ticket.text, ended=ended)
+    if not problems:
+        return draft
+    return replace(draft, text=copy_reply(found).text, source="replaced", findings=problems, draft=draft.text)
 
 
 def findings(reply: str, stored: Sequence[str], ticket: str, *, ended: bool = True) -> tuple[str, ...]:

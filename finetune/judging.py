@@ -40,15 +40,26 @@ class Judgement:
     scale: Decision
     replies: Gate  # whether new tickets get generated replies
     losses: Losses | None  # None where one of them could not be measured
-    problems: tuple[str, ...]  # of the measuring, a clause each
+    problems: tuple[str, ...]  # of the measuring, a sentence each
     timed_out: bool  # whether the deadline decided anything
     memory_retries: int  # how often memory ran out while measuring
 
 
-def judge(setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, *, deadline: float) -> Judgement:
-    """Judges the final adapter `model`, which `run` trained; leaves it at the scale that was chosen."""
+def judge(setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, *, untested: str, deadline: float) -> Judgement:
+    """Judges the final adapter `model`, which `run` trained; leaves it at the scale that was chosen.
+
+    Args:
+        setup: of the training.
+        model: the final adapter.
+        run: its training.
+        encoder: measures how near a reply is to the ideal one.
+        untested: why replies are not measured, a clause (`not_worth_testing`); empty if they are.
+        deadline: `time.monotonic()` at which the measuring ends.
+    """
     scale = _choose_scale(setup, model, run, deadline)
-    evidence, untested = _gathered(setup, model, run, encoder, scale, deadline=deadline)
+    evidence, untested = NO_EVIDENCE, scale.problem or untested
+    if not untested:
+        evidence, untested = _gathered(setup, model, run, encoder, scale, deadline=deadline)
     replies = reply_gate_untested(untested) if untested else judge_replies(evidence, seed=setup.seed)
     losses, short = _losses(setup, model, evidence, scale.value)
     return Judgement(
@@ -97,8 +108,6 @@ def _gathered(
     setup: Setup, model: PeftModel, run: TrainingRun, encoder: Encoder, scale: Decision, *, deadline: float
 ) -> tuple[Evidence, str]:
     """The evidence of the folds, and why it does not count, a clause; empty if it does."""
-    if untested := scale.problem or not_worth_testing(setup):
-        return NO_EVIDENCE, untested
     plans = memory_plans(setup.base.model.device, setup.base.model.dtype)
     later = plans[plans.index(run.plan) :]  # what did not fit once is not tried again
     enough = partial(first_fold_verdict, seed=setup.seed)

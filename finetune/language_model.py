@@ -20,7 +20,7 @@ from finetune.noisy_channel import NEAR_ROWS, NoisyChannel
 from finetune.reply_writer import write_replies
 from finetune.training_data import config_for
 from retrieval.command_line import Settings
-from retrieval.console import leave_out, say
+from retrieval.console import say
 from retrieval.encoder import Encoder
 from retrieval.errors import ModelUnavailable
 from retrieval.gate import Gate
@@ -60,6 +60,12 @@ class LanguageModel:
         return (*self.reasons, *(self.tuned.warnings if self.tuned else ()))
 
     @property
+    def left_out(self) -> tuple[Group, ...]:
+        """The parts of answering that its gates leave out."""
+        scores = () if self.tuned and self.tuned.lm_weight else (Group.SCORES,)
+        return scores if self.tuned and self.tuned.generates else (*scores, Group.REPLIES)
+
+    @property
     def has_adapter(self) -> bool:
         """Whether there is one to save."""
         return bool(self.tuned and self.tuned.model)
@@ -92,8 +98,12 @@ class LanguageModel:
             deadline=self.deadline,
             processes=self.processes,
         )
-        self.cut_short += written.limits
+        self.note(written.limits)
         return [written.replies[retrieval.ticket.id] for retrieval in retrievals]
+
+    def note(self, limits: Sequence[str]) -> None:
+        """Keeps what ended answering early, each sentence once."""
+        self.cut_short += [limit for limit in limits if limit not in self.cut_short]
 
     def limits(self) -> tuple[str, ...]:
         """What cut the run short in a way that a second run may not repeat, a sentence each; empty for a deterministic run."""
@@ -179,8 +189,6 @@ def _fit_candidate(
     say(f"fine-tune {base.name} ({base.precision}): score the train rows, train the adapter, measure both")
     config, seed = config_for(base), settings.seed
     tuned = fine_tune(classifier, base, encoder, config=config, seed=seed, deadlines=deadlines, processes=processes)
-    if not tuned.generates:
-        leave_out(Group.REPLIES)
     short = short or tuned.memory_retries > 0
     return LanguageModel(base, tuned, tuple(reasons), short, processes, settings.deadline(WRITING))
 

@@ -109,7 +109,7 @@ def _same_base(base: "BaseModel", run: SavedRun, how: Answering) -> "BaseModel":
 def _answering(run: SavedRun) -> Answering:
     base, replies = run.record["base"], run.record["replies"]
     source, precision = str(base["choice"]), base["precision"]
-    given = tuple(run.record["lm_scores"].get("given", ("reply",)))  # all that runs gave before they named it
+    given = tuple(run.record["lm_scores"]["given"])
     if precision not in PRECISIONS or not given or not set(given) <= GIVEN:
         raise ValueError(precision, given)
     on_hub = base["source"] in ("hub", "hub cache") and "@" in source

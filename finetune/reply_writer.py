@@ -12,7 +12,7 @@ import torch
 from finetune.base_model import BaseModel
 from finetune.distributed import SINGLE_PROCESS, Processes
 from finetune.generate import Generation, generate
-from finetune.grounding import findings
+from finetune.grounding import checked
 from finetune.prompt import NoPrompt, Prompt, PromptWriter
 from retrieval.prediction import Reply, copy_reply
 from retrieval.prompt_text import FORM
@@ -110,7 +110,5 @@ def checked_reply(found: Retrieval, prompts: Mapping[str, Prompt], written: Mapp
         return copy_reply(found)
     draft = written[found.ticket.id]
     shown = found.exemplars[: prompts[found.ticket.id].exemplars]
-    problems = findings(draft.text, [row.ideal_reply for row in shown], found.ticket.text, ended=draft.ended)
-    if problems:
-        return Reply(copy_reply(found).text, "replaced", problems, draft.text, draft.tokens, draft.seconds)
-    return Reply(draft.text, "generated", (), "", draft.tokens, draft.seconds)
+    reply = Reply(draft.text, "generated", tokens=draft.tokens, seconds=draft.seconds)
+    return checked(reply, found, shown, ended=draft.ended)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.support_model import SupportModel
 from retrieval.command_line import Settings
-from retrieval.console import Clock, elapsed
+from retrieval.console import Clock, counted, elapsed
 from retrieval.run_files import kept_files, versions
 from retrieval.taxonomy import Taxonomy, rowless_warnings, taxonomy_record
 from retrieval.tickets import Ticket, input_warnings
@@ -111,7 +111,7 @@ def summary_lines(settings: Settings, record: Record, support: SupportModel) -> 
     rowless = f", {without} of them without a row" if without else ""
     losses = f"train loss {training['train_loss']:.3f}, out-of-fold loss {training['val_loss']:.3f}"
     return [
-        ("train", f"{len(train_set.rows)} rows, {len(train_set.intents)} intents{rowless}"),
+        ("train", f"{counted(len(train_set.rows), 'row')}, {counted(len(train_set.intents), 'intent')}{rowless}"),
         ("base", record["base"]["name"]),
         ("training", f"{training['steps']} steps, {losses} ({training['loss']})"),
         *((f"gate: {gate['name']}", f"{gate['decision']} ({gate['reason']})") for gate in record["gates"]),

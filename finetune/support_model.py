@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.reload import answering_of
-from retrieval.console import Clock, Verbosity, display, expect, say_more
+from retrieval.console import Clock, Verbosity, display, expect, leave_out, say_more
 from retrieval.progress import plan_of_answers
 from retrieval.saved_run import SavedRun, checked_run, find_run, load_encoder_of, reading
 from retrieval.tickets import InputProblems, Ticket
@@ -127,7 +127,7 @@ class SupportModel:
         else:
             found = retrieve(self.classifier, tickets, vectors, lm_scorer=scorer)
         if self.language_model and scorer:
-            self.language_model.cut_short += scorer.limits
+            self.language_model.note(scorer.limits)
         return found
 
     def _replies_to(self, found: "Sequence[Retrieval]", vectors: "Vectors") -> "tuple[Reply, ...]":
@@ -164,3 +164,5 @@ def run_problems(folder: Path) -> list[str]:
 def expect_answers(model: SupportModel, tickets: Sequence[Ticket]) -> None:
     """From now on the display shows how far answering is."""
     expect(plan_of_answers(len(tickets), model=model.language_model is not None))
+    if model.language_model:
+        leave_out(*model.language_model.left_out)

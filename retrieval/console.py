@@ -231,12 +231,13 @@ def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, st
     sources: Counter[str] = Counter(prediction.reply.source for prediction in predictions)
     kinds = ("generated", "copied", "composed", "replaced", *(["remote"] if sources["remote"] else []))
     return [
-        ("answered", f"{_count(len(found), 'ticket')} with {_count(len({one.intent for one in found}), 'intent')}"),
+        ("answered", f"{counted(len(found), 'ticket')} with {counted(len({one.intent for one in found}), 'intent')}"),
         ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
-        ("out of scope", f"{outside} tickets resemble no intent"),
+        ("out of scope", counted(outside, "ticket")),
         ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in kinds)),
     ]
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 ticket`, `2 tickets`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

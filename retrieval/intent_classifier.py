@@ -208,7 +208,7 @@ def fit_classifier(
         fitted: to the same rows, where it was loaded from a finished run.
     """
     found = fitted or Fitted(
-        _fit_regression(train_set, with_names=with_names), in_scope_threshold(train_set, with_names=with_names)
+        _fitted_regression(train_set, with_names=with_names), in_scope_threshold(train_set, with_names=with_names)
     )
     tickets = ticket_index or build_row_index(train_set.ticket_vectors, [row.text for row in train_set.rows])
     replies = build_row_index(train_set.reply_vectors, [row.ideal_reply for row in train_set.rows])
@@ -246,7 +246,7 @@ def _bm25_documents(train_set: TrainSet, *, with_names: bool) -> BM25Documents:
     return BM25Documents(BM25Index([texts[i] for i in order]), document_of[: len(train_set.rows)], intents, starts)
 
 
-def _fit_regression(train_set: TrainSet, *, with_names: bool) -> Regression | None:
+def _fitted_regression(train_set: TrainSet, *, with_names: bool) -> Regression | None:
     vectors, classes = train_set.ticket_vectors, train_set.labels
     if with_names:
         vectors = np.concatenate([vectors, train_set.name_vectors])

@@ -31,6 +31,7 @@ class Group(StrEnum):
 
     ALWAYS = "always"  # whose time comes, or not, one by one
     MEASURING = "measuring"  # of replies to train rows
+    SCORES = "LM intent scores"  # of new tickets
     REPLIES = "replies"  # to new tickets
 
 
@@ -164,7 +165,7 @@ def _answering(tickets: int, *, model: bool) -> tuple[Part, ...]:
     ask = partial(Part, "answer", model=True)
     return (
         *(Part("embed", EMBED_S * tickets, "embed"), Part("answer", 0.1)),
-        *(ask(SCORE_S * block, "LM intent scores", chance=SELDOM) for block in blocks),
+        *(ask(SCORE_S * block, "LM intent scores", chance=SELDOM, group=Group.SCORES) for block in blocks),
         Part("answer", EMBED_S * tickets, "embed"),  # the sentences of replies that tie
         *(ask(REPLY_S * block, "write replies", chance=OFTEN, group=Group.REPLIES) for block in blocks),
         *([Part("answer", EMBED_S * tickets, "embed", chance=OFTEN, group=Group.REPLIES)] if model else []),  # the drafts

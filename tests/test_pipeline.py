@@ -155,6 +155,8 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
         return plain(*args, **options)
 
     monkeypatch.setattr(language_model, "fine_tune", noted)
+    left_out: list[progress.Group] = []
+    monkeypatch.setattr(progress.Progress, "leave_out", lambda _, *groups: left_out.extend(groups))
     assert run.main(arguments(folder, base_model=checkpoint)) == 0
     assert [(config.learning_rate, config.own_reply_share) for config in configs] == [(2e-4, 0.0)]
     assert record(folder)["base"]["precision"] == "bf16"
@@ -163,6 +165,8 @@ def test_a_large_base_trains_with_its_own_config_and_copies_where_nothing_was_te
     )
     assert gate(folder, "replies")["decision"] == "copy"
     assert {row["source"] for row in explanations(folder)} == {"copied"}
+    assert left_out[0] == progress.Group.MEASURING
+    assert left_out[-1] == progress.Group.REPLIES
 
 
 def test_files_that_no_run_wrote_are_refused_before_a_model_is_loaded_and_left_alone(

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from finetune.grounding import findings
+from finetune.grounding import checked
 from finetune.remote.client import Answer, RemoteClient
 from finetune.remote.questions import read_reply, reply_question
-from retrieval.prediction import Reply, copy_reply
+from retrieval.prediction import Reply
 from retrieval.prompt_text import NO_DESCRIPTIONS
 from retrieval.retrieve import Retrieval
 
@@ -39,7 +39,4 @@ def write_remote_replies(
 
 def _checked(found: Retrieval, answer: Answer[str]) -> Reply:
     tokens = answer.usage.prompt + answer.usage.completion
-    problems = findings(answer.value, [row.ideal_reply for row in found.exemplars], found.ticket.text)
-    if problems:
-        return Reply(copy_reply(found).text, "replaced", problems, answer.value, tokens, answer.seconds)
-    return Reply(answer.value, "remote", (), "", tokens, answer.seconds)
+    return checked(Reply(answer.value, "remote", tokens=tokens, seconds=answer.seconds), found, found.exemplars)

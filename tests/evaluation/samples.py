@@ -50,7 +50,7 @@ def write_far_drafts(patch: pytest.MonkeyPatch) -> None:
         return Generations({prompt.row_id: Generation(FAR, 9, 0.1, ended=True) for prompt in prompts})
 
     patch.setattr("finetune.reply_writer.generate", written)
-    patch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    patch.setattr("finetune.grounding.findings", lambda *_, **__: ())
 
 
 def use_hash_encoder(monkeypatch: pytest.MonkeyPatch, module: str) -> None:

@@ -127,7 +127,7 @@ def test_drafts_are_compared_with_copies_and_not_the_other_way_round(draft: str,
         return Generations({prompt.row_id: Generation(texts[prompt.row_id], 9, 0.1, True) for prompt in prompts})
 
     monkeypatch.setattr("finetune.reply_writer.generate", written)
-    monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    monkeypatch.setattr("finetune.grounding.findings", lambda *_, **__: ())
     tuned = fine_tune_few(rows=rows)
     replies = gate_of(tuned, "replies")
     assert (replies.decision, replies.n, tuned.generates) == (decision, 12, own)
@@ -142,7 +142,7 @@ def test_a_first_fold_whose_replies_are_worse_than_copies_ends_the_measuring(mon
         return Generations({prompt.row_id: Generation("a seat", 9, 0.1, True) for prompt in prompts})
 
     monkeypatch.setattr("finetune.reply_writer.generate", written)
-    monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    monkeypatch.setattr("finetune.grounding.findings", lambda *_, **__: ())
     replies = gate_of(fine_tune_few(rows=rows, every_fold=False), "replies")
     assert (replies.decision, replies.n, replies.interval) == ("copy", 6, None)
     assert replies.reason.startswith("mean gain -")
@@ -157,7 +157,7 @@ def test_a_first_fold_whose_replies_are_clearly_better_than_copies_ends_the_meas
         return Generations({prompt.row_id: Generation(ideal[prompt.row_id], 9, 0.1, True) for prompt in prompts})
 
     monkeypatch.setattr("finetune.reply_writer.generate", written)
-    monkeypatch.setattr("finetune.reply_writer.findings", lambda *_, **__: ())
+    monkeypatch.setattr("finetune.grounding.findings", lambda *_, **__: ())
     tuned = fine_tune_few(rows=rows, every_fold=False)
     replies = gate_of(tuned, "replies")
     assert (replies.decision, replies.n, tuned.generates) == ("generate", 12, True)

@@ -19,6 +19,7 @@ from finetune.memory import OutOfMemory
 from retrieval.command_line import Settings
 from retrieval.errors import ModelUnavailable
 from retrieval.prediction import copy_reply
+from retrieval.progress import Group
 from retrieval.retrieve import Retrieval, retrieve
 from retrieval.tickets import Ticket
 from tests.fakes import HashEncoder, base
@@ -181,6 +182,30 @@ def model_with(*, deadline: float = inf, **changes: Any) -> LanguageModel:
 def test_what_its_gates_keep_out_is_not_used() -> None:
     found = model_with()
     assert (found.intent_scorer(), found.write_replies(retrievals("guest seat"))) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({}, {Group.SCORES, Group.REPLIES}),
+        ({"lm_weight": 0.4}, {Group.REPLIES}),
+        ({"generates": True}, {Group.SCORES}),
+        ({"lm_weight": 0.4, "generates": True}, set()),
+    ],
+)
+def test_the_remaining_time_counts_what_the_gates_let_answer(changes: dict[str, Any], left_out: set[Group]) -> None:
+    assert set(model_with(**changes).left_out) == left_out
+
+
+def test_without_a_base_no_part_of_the_model_is_waited_for() -> None:
+    assert set(LanguageModel(None, None, ("no base",), False, SINGLE_PROCESS, inf).left_out) == {Group.SCORES, Group.REPLIES}
+
+
+def test_what_ended_answering_early_is_said_once_however_often_it_happens() -> None:
+    found = model_with()
+    found.note(["the time budget ended it"])
+    found.note(["the time budget ended it", "memory ran out"])
+    assert found.limits()[:2] == ("the time budget ended it", "memory ran out")
 
 
 def test_lm_scores_with_a_weight_move_the_probabilities_of_new_tickets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,20 @@ import torch
 import run
 from finetune import reply_writer
 from finetune.base_model import BaseModel
+from finetune.distributed import SINGLE_PROCESS
 from finetune.gates import reply_gate_untested
 from finetune.generate import Generation, Generations
+from finetune.language_model import LanguageModel
 from finetune.prompt import Prompt
-from finetune.support_model import SupportModel, run_problems
+from finetune.support_model import SupportModel, expect_answers, run_problems
 from retrieval import saved_run
 from retrieval.errors import ModelUnavailable
 from retrieval.prediction import Prediction, Reply
+from retrieval.progress import Group
 from retrieval.retrieve import retrieve
 from retrieval.tickets import InputProblems, Ticket
-from tests.fakes import ROWS, HashEncoder, save_base
-from tests.finetune.helpers import classifier_for, score_every_ticket
+from tests.fakes import ROWS, HashEncoder, base, save_base
+from tests.finetune.helpers import classifier_for, score_every_ticket, undisturbed
 from tests.test_pipeline import INTENTS, knows_the_answer, write_unclear_rows
 from tests.test_run import ROOT, arguments, write
 
@@ -133,7 +137,7 @@ def test_really_generated_words_are_those_of_the_run(folder: Path, monkeypatch: 
     monkeypatch.setattr("finetune.judging.MIN_REPLIES", 0)
     monkeypatch.setattr("finetune.judging.first_fold_stop", lambda *_, **__: "")
     monkeypatch.setattr("finetune.judging.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
-    monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
+    monkeypatch.setattr("finetune.grounding.findings", lambda *_, **__: ())
     expected = trained(folder, base_model=save_base(folder / "base"))
     assert {row["source"] for row in expected} == {"generated"}
     assert_same(alone_and_backwards(SupportModel.load(folder / "weights")), expected)
@@ -149,7 +153,7 @@ def test_the_same_drafts_are_given_as_in_the_run_and_the_same_stored_replies(
         return Generations({p.row_id: Generation(near.get(p.row_id, "no word of it"), 9, 0.5, ended=True) for p in prompts})
 
     monkeypatch.setattr(reply_writer, "generate", written)
-    monkeypatch.setattr(reply_writer, "findings", lambda *_, **__: ())
+    monkeypatch.setattr("finetune.grounding.findings", lambda *_, **__: ())
     monkeypatch.setattr("finetune.judging.MIN_REPLIES", 0)
     monkeypatch.setattr("finetune.judging.reply_gate", lambda *_, **__: replace(reply_gate_untested("let pass"), passed=True))
     expected = trained(folder, base_model=save_base(folder / "base"))
@@ -192,6 +196,15 @@ def test_a_draft_beside_remote_replies_is_compared_with_its_own_ticket() -> None
     answers = SupportModel(HashEncoder(), classifier, drafts, remote).answer([first, middle, last])
     assert [found.reply.source for found in answers[:2]] == ["generated", "remote"]
     assert answers[2].reply.source in ("copied", "composed"), "what is near to the ticket beside it is not near to this one"
+
+
+def test_the_display_waits_for_no_replies_where_the_gates_keep_the_model_from_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    left_out: list[Group] = []
+    monkeypatch.setattr("finetune.support_model.leave_out", lambda *groups: left_out.extend(groups))
+    scoring = LanguageModel(base(), replace(undisturbed(), lm_weight=0.4), (), False, SINGLE_PROCESS, inf)
+    for model in (None, scoring):
+        expect_answers(SupportModel(HashEncoder(), classifier_for(ROWS), model), TICKETS)
+    assert left_out == [Group.REPLIES]
 
 
 def test_the_prompts_of_a_loaded_run_say_the_descriptions_of_its_taxonomy(

@@ -36,7 +36,7 @@ def test_a_loaded_classifier_gives_the_very_scores_of_the_one_that_was_saved(
 
 def test_nothing_is_fitted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path, fit_classifier(train_set(), with_names=True))
-    for name in ("_fit_regression", "in_scope_threshold"):
+    for name in ("fit_regression", "in_scope_threshold"):
         monkeypatch.setattr(f"retrieval.intent_classifier.{name}", lambda *_, **__: pytest.fail("it was fitted"))
     load_classifier(tmp_path, "hash")
 

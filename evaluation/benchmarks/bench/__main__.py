@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 def option_problems(options: argparse.Namespace) -> list[str]:
     """What is wrong with the options, a missing package among it."""
     found = [] if options.docs is None or options.docs.is_dir() else [f"--docs {options.docs}: found no such folder"]
-    found += line_problems(options, key="correct_by_ticket")
+    found += line_problems(options, key="contestant")
     if options.report:
         return found
     given = [path is not None for path in files(options)]
@@ -95,8 +96,14 @@ def measure_all(options: argparse.Namespace) -> Iterator[Measured]:
             for name in options.only:
                 say(f"round {number + 1} of {options.rounds}: {name}")
                 finished, outcome = run_contestant(name, folder, **models)
-                head = {"contestant": name, "base": options.base_model, "round": number + 1, "machine": machine()}
-                yield head | figures(finished, outcome) | scores(split, outcome, grader)
+                head = {"contestant": name, "base": options.base_model, "round": number + 1, "split": digest(split)}
+                yield head | {"machine": machine()} | figures(finished, outcome) | scores(split, outcome, grader)
+
+
+def digest(split: Split) -> str:
+    """Tells splits apart: the same for the same train rows and tickets."""
+    texts = [*((row.id, row.text) for row in split.train_set.rows), *((ticket.id, ticket.text) for ticket in split.tickets)]
+    return sha256(repr(texts).encode()).hexdigest()[:12]
 
 
 def figures(finished: Finished, outcome: Outcome) -> Measured:

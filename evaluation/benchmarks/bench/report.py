@@ -49,8 +49,8 @@ NOTES = """
 - In brackets: how many times the cost of this program; of its parts for setup, step and generated reply, of `run.py` else.
 - All have the same number of threads, which sleep while they wait (`OMP_WAIT_POLICY=passive`). Memory is resident memory, that
   of child processes included, looked at four times a second.
-- Reply quality, cosine, ROUGE-L and facts are those of `evaluation.score`. The last table pairs the answers by ticket, with
-  95 % bootstrap intervals over tickets.
+- Reply quality, cosine, ROUGE-L and facts are those of `evaluation.score`. The last table pairs the answers by ticket: the mean
+  difference, of a ticket that several rounds answered the mean of them, with 95 % bootstrap intervals over tickets.
 """
 
 

@@ -51,6 +51,7 @@ def test_the_contestants_take_turns_and_a_faster_wrong_answer_shows(
     assert (trl["facts"], trl["words"], trl["step_s"], trl["reply_s"]) == (0.0, 3.0, 2.0, 4.0)
     assert trl["quality"] < 0.5
     assert (own["correct_by_ticket"], own["quality_by_ticket"]) == ([1], [1.0])
+    assert len({line["split"] for line in lines}) == 1
     assert (trl["correct_by_ticket"], setfit["quality_by_ticket"]) == ([0], None)
     assert {setfit[key] for key in ("step_s", "reply_s", "quality", "cosine", "rouge_l", "facts", "words")} == {None}
     assert {(line["wall_s"], line["peak_gib"], line["train_rows"], line["tickets"]) for line in lines} == {(10.0, 1.5, 2, 1)}

@@ -9,7 +9,15 @@ from evaluation.benchmarks.bench.report import COSTS, NOTES, SCORES, cell, figur
 
 
 def run(contestant: str, cost: float | None, score: float | None = 0.5, base: str = "small") -> dict[str, Any]:
-    head = {"contestant": contestant, "base": base, "round": 1, "machine": "2 cores", "train_rows": 30, "tickets": 50}
+    head = {
+        "contestant": contestant,
+        "base": base,
+        "round": 1,
+        "split": "a",
+        "machine": "2 cores",
+        "train_rows": 30,
+        "tickets": 50,
+    }
     by_ticket = {"correct_by_ticket": [1, 0], "quality_by_ticket": None if score is None else [score, 0.25]}
     return head | dict.fromkeys(COSTS, cost) | dict.fromkeys(SCORES, score) | by_ticket
 

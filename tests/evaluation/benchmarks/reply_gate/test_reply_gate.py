@@ -27,7 +27,7 @@ def use_drafts(patch: pytest.MonkeyPatch, good: set[str], *, far: Collection[str
 
     patch.setattr("finetune.reply_writer.generate", written)
     bad = {text for row_id, text in ideal.items() if row_id not in good}
-    patch.setattr("finetune.reply_writer.findings", lambda text, *_, **__: ("no",) if text in bad else ())
+    patch.setattr("finetune.grounding.findings", lambda text, *_, **__: ("no",) if text in bad else ())
 
 
 def measured(patch: pytest.MonkeyPatch, good: set[str], scale: float = 1.0) -> dict[str, Any]:
