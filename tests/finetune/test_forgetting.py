@@ -25,7 +25,9 @@ def test_an_adapter_that_ruins_the_base_is_scaled_down_and_a_fresh_one_is_not() 
     train(model, [[example]] * 30, learning_rate=5e-2, seed=0)
     chosen, gate = choose_scale(model, text, seed=0)
     assert (chosen, gate.decision, gate.n) == (0.0, "scale 0", len(text.sentences))
-    assert set(gate.figures) == {f"{kind} at scale {scale}" for kind in ("sentences", "paraphrases") for scale in ("1", "0.5")}
+    assert set(gate.figures) == {
+        f"{kind} at scale {scale}" for kind in ("sentences", "paraphrases") for scale in ("1", "0.75", "0.5", "0.375", "0.25")
+    }
     assert completion_losses(model, text.sentences) == plain, "at scale 0 the base answers"
 
 

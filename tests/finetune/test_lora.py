@@ -10,7 +10,17 @@ from safetensors.torch import load_file, save_file
 
 from finetune.base_model import BaseModel
 from finetune.gates import SCALES
-from finetune.lora import CONFIG, FINAL, attach, fold_adapter, load_adapter, save_adapter, set_scale, temporary_adapter
+from finetune.lora import (
+    CONFIG,
+    FINAL,
+    LORA_ALPHA,
+    attach,
+    fold_adapter,
+    load_adapter,
+    save_adapter,
+    set_scale,
+    temporary_adapter,
+)
 from finetune.training import completion_losses, train
 from retrieval.errors import ModelUnavailable
 from retrieval.run_files import ADAPTER_FILES
@@ -194,3 +204,7 @@ def test_an_adapter_of_another_base_or_half_of_one_is_one_sentence(tmp_path: Pat
         ModelUnavailable, match=r"the adapter .*adapter_model\.safetensors (cannot be loaded|is that of another base)"
     ):
         load_adapter(base(), tmp_path, scale=1.0)
+
+
+def test_every_scale_that_may_be_chosen_is_saved_as_it_is_for_other_programs_round_it() -> None:
+    assert all((LORA_ALPHA * scale).is_integer() for scale in SCALES)
