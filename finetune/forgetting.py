@@ -6,7 +6,6 @@ A smaller scale lies between base and tuned weights, where much of what was lear
 (WiSE-FT, arXiv 2109.01903, there for whole weights).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peft import PeftModel
@@ -54,6 +53,9 @@ PARAPHRASES = (
 REQUEST = "Say this customer's request in other words:\n\n{ticket}"
 
 
+Losses = tuple[list[float], list[float]]  # nats a token of each sentence, and of each paraphrase
+
+
 @dataclass(frozen=True, slots=True)
 class GeneralText:
     """The fixed texts as token ids of one base."""
@@ -75,13 +77,10 @@ def choose_scale(model: PeftModel, text: GeneralText, *, seed: int) -> tuple[flo
     Raises:
         OutOfMemory: a text does not fit.
     """
-    before = _losses(model, text, 0.0)
-    increases: dict[float, tuple[Sequence[float], Sequence[float]]] = {}
+    before = losses_at(model, text, 0.0)
+    increases: dict[float, Losses] = {}
     for scale in SCALES:
-        sentences, paraphrases = (
-            [b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, _losses(model, text, scale), strict=True)
-        )
-        increases[scale] = sentences, paraphrases
+        increases[scale] = increase(before, losses_at(model, text, scale))
         chosen, gate = scale_gate(increases, seed=seed)
         if chosen:
             break
@@ -89,7 +88,13 @@ def choose_scale(model: PeftModel, text: GeneralText, *, seed: int) -> tuple[flo
     return chosen, gate
 
 
-def _losses(model: PeftModel, text: GeneralText, scale: float) -> tuple[list[float], list[float]]:
-    """Nats a token of each sentence and each paraphrase, at a scale."""
+def losses_at(model: PeftModel, text: GeneralText, scale: float) -> Losses:
+    """Sets the adapter to a scale and measures."""
     set_scale(model, scale)
     return completion_losses(model, text.sentences), completion_losses(model, text.paraphrases)
+
+
+def increase(before: Losses, after: Losses) -> Losses:
+    """Of each text."""
+    sentences, paraphrases = ([b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True))
+    return sentences, paraphrases

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.benchmarks.reply_gate.rules import Draft
+from evaluation.benchmarks.reply_gate.drafts import Draft
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.measured_lines import earlier_lines
 from evaluation.splits import read_labelled

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from evaluation.benchmarks.reply_gate.rules import Draft, nearness_lines, split_lines, table
+from evaluation.benchmarks.reply_gate.drafts import Draft, drafts
+from evaluation.benchmarks.reply_gate.rules import nearness_lines, split_lines, table
 from evaluation.command import new_parser, print_table, run_command
 from evaluation.generation import FAILURES, add_generation_options, generated_replies, load_for_generation
 from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
@@ -28,19 +29,14 @@ from finetune.fit import final_adapter, make_setup, training_rows
 from finetune.forgetting import choose_scale, general_text
 from finetune.judging import not_worth_testing
 from finetune.memory import memory_plans
-from finetune.reply_choice import nearness
-from finetune.reply_quality import reply_qualities
 from finetune.training_data import config_for, make_training_data
 from retrieval.compose import with_composed_replies
 from retrieval.console import say
-from retrieval.encoder import Encoder, Vectors
-from retrieval.index import DECIMALS
+from retrieval.encoder import Encoder
 from retrieval.intent_classifier import fit_classifier
 from retrieval.label_names import label_names_gate
-from retrieval.prediction import Reply, copy_reply
-from retrieval.retrieve import Retrieval, retrieve
+from retrieval.retrieve import retrieve
 from retrieval.tickets import InputProblems
-from retrieval.train_set import TrainSet
 
 MODULE = "evaluation.benchmarks.reply_gate"
 
@@ -96,38 +92,6 @@ def fold_drafts(setup: Setup, evidence: Evidence, encoder: Encoder) -> list[list
             drafts(judged, replies, vectors=train_set.ticket_vectors[rows], train_set=train_set, ideals=ideals, encoder=encoder)
         )
     return found
-
-
-def drafts(
-    found: Sequence[Retrieval],
-    replies: Sequence[Reply],
-    *,
-    vectors: Vectors,
-    train_set: TrainSet,
-    ideals: Sequence[str],
-    encoder: Encoder,
-) -> list[Draft]:
-    """What the model wrote to m tickets, beside the stored replies; `replies` before or after the nearer one was chosen."""
-    written, copied = [reply.draft or reply.text for reply in replies], [copy_reply(one).text for one in found]
-    texts = [*written, *copied]
-    qualities = np.split(reply_qualities(texts, [*ideals, *ideals], encoder), 2)
-    near, theirs = np.split(nearness(texts, np.concatenate([vectors, vectors]), train_set, encoder), 2)
-    return [
-        Draft(
-            text=text,
-            findings=list(reply.findings) if reply.source == "replaced" else [],
-            passed=_passed(reply),
-            draft=round(float(own), 4),
-            copy=round(float(other), 4),
-            nearer=round(float(by), DECIMALS),
-        )
-        for text, reply, own, other, by in zip(written, replies, *qualities, near - theirs, strict=True)
-    ]
-
-
-def _passed(reply: Reply) -> bool:
-    """Whether the draft passed the check; a copied reply with a draft was preferred to one that did."""
-    return reply.source == "generated" or (reply.source != "replaced" and bool(reply.draft))
 
 
 def measure_all(splits: Sequence[Split], base: BaseModel, encoder: Encoder) -> Iterator[Measured]:

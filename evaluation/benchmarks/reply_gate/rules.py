@@ -7,10 +7,10 @@ a customer gets the stored reply otherwise. All rules are applied to the same me
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypedDict
 
 import numpy as np
 
+from evaluation.benchmarks.reply_gate.drafts import Draft
 from evaluation.measured_lines import Measured
 from finetune.gates import MIN_GAIN, MIN_REPLIES, REPLY_LEVEL, first_fold_stop, reply_gate
 from finetune.reply_choice import MARGIN
@@ -18,17 +18,6 @@ from retrieval.bootstrap import bootstrap_interval
 from retrieval.gate import LEVEL
 
 EVERY = float("-inf")  # margin at which every draft that passes is given
-
-
-class Draft(TypedDict):
-    """A draft beside the stored reply to the same ticket."""
-
-    text: str
-    findings: list[str]  # of the check
-    passed: bool  # the check
-    draft: float  # its reply quality
-    copy: float  # that of the stored reply
-    nearer: float  # its cosine to the ticket minus that of the stored reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +32,11 @@ class Rule:
 def passed_gains(drafts: Sequence[Draft], margin: float) -> list[float]:
     """Of each draft that passed what is gained over the stored reply, 0 where that is given."""
     return [_gain(draft, margin) for draft in drafts if draft["passed"]]
+
+
+def customer_gains(drafts: Sequence[Draft], margin: float = MARGIN) -> list[float]:
+    """Of each ticket what is gained over the stored reply, 0 where that is given."""
+    return [_gain(draft, margin) for draft in drafts]
 
 
 def _gain(draft: Draft, margin: float) -> float:
@@ -122,7 +116,7 @@ def table(measured: Sequence[Measured]) -> list[dict[str, str]]:
 def _table_line(rule: Rule, measured: Sequence[Measured]) -> dict[str, str]:
     generates = [rule.generates(line, rule.margin) for line in measured]
     gains = [
-        [_gain(draft, rule.margin) if yes else 0.0 for draft in line["test"]]
+        customer_gains(line["test"], rule.margin) if yes else [0.0] * len(line["test"])
         for yes, line in zip(generates, measured, strict=True)
     ]
     copied = np.mean([draft["copy"] for line in measured for draft in line["test"]])
@@ -147,8 +141,8 @@ def split_lines(measured: Sequence[Measured]) -> list[dict[str, str]]:
             "passed, by fold": ", ".join(f"{len(passed_gains(fold, MARGIN))} of {len(fold)}" for fold in line["folds"]),
             "first fold": _signed(passed_gains(line["folds"][0], MARGIN)) if line["folds"] else "",
             "both folds": _signed(passed_gains(_both_folds(line), MARGIN)),
-            "test: the nearer one": _signed([_gain(draft, MARGIN) for draft in line["test"]]),
-            "test: every draft that passes": _signed([_gain(draft, EVERY) for draft in line["test"]]),
+            "test: the nearer one": _signed(customer_gains(line["test"])),
+            "test: every draft that passes": _signed(customer_gains(line["test"], EVERY)),
         }
         for line in measured
     ]
