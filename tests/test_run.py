@@ -348,7 +348,7 @@ def test_without_train_rows_the_run_in_the_folder_answers_and_is_left_as_it_was(
     (folder / "train.jsonl").unlink()
     assert run.main(answering(folder)) == 0
     assert without_latency(folder / "again.json") == without_latency(folder / "results.json")
-    assert re.search(r"answered +1 tickets", capsys.readouterr().err)
+    assert re.search(r"answered +1 ticket with 1 intent\n", capsys.readouterr().err)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (folder / "weights").iterdir()} == before
 
 

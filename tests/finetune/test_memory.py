@@ -202,7 +202,7 @@ def test_folds_start_with_the_memory_plan_of_the_final_adapter_and_recomputation
     monkeypatch: Patch,
 ) -> None:
     tiny, used = base(), set[tuple[str, MemoryPlan]]()
-    for module in ("fit", "training"):
+    for module in ("judging", "training"):
         monkeypatch.setattr(f"finetune.{module}.memory_plans", lambda *_: GPU_PLANS)
 
     def loss(real: Loss, model: Any, batch: Any) -> torch.Tensor:

@@ -34,10 +34,9 @@ def test_tickets_are_scored_given_what_the_run_gave(given: tuple[str, ...]) -> N
     assert found.lm_given == given
 
 
-def test_a_run_before_names_were_given_had_given_replies() -> None:
-    found = answering_of(saved(lm_scores={"weight": 0.3}))
-    assert found is not None
-    assert found.lm_given == ("reply",)
+def test_a_record_that_does_not_say_what_the_base_was_given_is_refused() -> None:
+    with pytest.raises(InputProblems, match="found something else, expected the record of a finished run"):
+        answering_of(saved(lm_scores={"weight": 0.3}))
 
 
 def test_a_base_of_a_hub_is_asked_for_at_its_commit() -> None:
