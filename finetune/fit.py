@@ -19,7 +19,7 @@ from finetune.evidence import Setup, own_row_scores
 from finetune.gates import Decision, lm_scores_gate, lm_scores_gate_untested, reply_gate_untested
 from finetune.judging import Judgement, Losses, judge, not_worth_testing
 from finetune.lora import attach
-from finetune.memory import memory_guard
+from finetune.memory import memory_guard, release
 from finetune.noisy_channel import Given, NoisyChannel, scoring_for
 from finetune.prompt import PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens
@@ -215,6 +215,7 @@ def final_adapter(setup: Setup, data: TrainingData, deadline: float) -> tuple[Pe
     except BaseException:
         model.unload()
         raise
+    release()
     return model, run
 
 

@@ -1,11 +1,14 @@
 """Memory that runs out, wherever it does: the result is complete, or the next candidate is called for."""
 
+import platform
+import sys
 from collections.abc import Callable
 from functools import cache
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
@@ -23,6 +26,7 @@ from finetune.memory import (
     is_out_of_memory,
     memory_guard,
     memory_plans,
+    release,
 )
 from tests.fakes import base
 from tests.finetune.helpers import (
@@ -223,3 +227,15 @@ def test_folds_start_with_the_memory_plan_of_the_final_adapter_and_recomputation
     assert not tiny.model.model.gradient_checkpointing
     assert (tuned.run.memory_retries, tuned.memory_retries) == (3, 3), "the folds did not try again what had not fitted"
     assert "1 rows at a time, activations recomputed" in tuned.warnings[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc keeps freed memory")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    resident = psutil.Process().memory_info
+    blocks = [torch.ones(2**14) for _ in range(4000)]  # 64 KiB each, 250 MiB together
+    kept = blocks[::100]  # among them, so that the heap cannot shrink from its end
+    del blocks
+    before = resident().rss
+    release()
+    assert before - resident().rss > 100 * 2**20
+    assert len(kept) == 40
