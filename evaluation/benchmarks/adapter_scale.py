@@ -34,7 +34,10 @@ from retrieval.tickets import InputProblems
 
 MODULE = "evaluation.benchmarks.adapter_scale"
 BARE = 0.0
-CHOICES: Mapping[str, tuple[float, ...]] = {"1, .5": (1.0, 0.5), "as a run chooses": SCALES}
+CHOICES: Mapping[str, tuple[float, ...]] = {
+    "forgetting check of 1, .5 (before)": (1.0, 0.5),
+    "forgetting check, as a run chooses": SCALES,
+}
 
 
 def measure(split: Split, base: BaseModel, encoder: Encoder) -> Iterator[Measured]:
@@ -80,7 +83,7 @@ def choice_table(measured: Sequence[Measured]) -> list[dict[str, str]]:
         splits.setdefault(line["split"], {})[line["scale"]] = line
     whole = [lines for lines in splits.values() if set(lines) == {*SCALES, BARE}]
     always = {f"always {scale:g}": [lines[scale] for lines in whole] for scale in (*SCALES, BARE)}
-    checked = {f"forgetting check of {name}": [_chosen(lines, scales) for lines in whole] for name, scales in CHOICES.items()}
+    checked = {name: [_chosen(lines, scales) for lines in whole] for name, scales in CHOICES.items()}
     return [_choice_line(name, chosen) for name, chosen in {**always, **checked}.items() if chosen]
 
 

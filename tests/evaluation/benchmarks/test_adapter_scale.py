@@ -38,7 +38,7 @@ def test_a_choice_gains_what_the_scale_that_it_takes_on_each_split_gains() -> No
     found = {one["scale"]: one for one in choice_table([*split_of("a", at_1=0.04), *split_of("b", at_1=0.24)])}
     assert found["always 1"]["gain (± standard error over splits)"] == "+0.300 ± 0.000"
     assert found["always 1"]["loss on general text"] == "+0.140"
-    coarse, fine = found["forgetting check of 1, .5"], found["forgetting check of as a run chooses"]
+    coarse, fine = found["forgetting check of 1, .5 (before)"], found["forgetting check, as a run chooses"]
     assert (coarse["mean scale"], coarse["gain (± standard error over splits)"]) == ("0.50", "+0.150 ± 0.150")
     assert (fine["mean scale"], fine["gain (± standard error over splits)"]) == ("0.69", "+0.175 ± 0.125")
 
