@@ -3,26 +3,34 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
+from peft import PeftModel
 from torch.nn import Module
 
+from evaluation.command import new_parser
+from evaluation.measured_lines import add_lines_options
 from evaluation.score.labels import Label
 from evaluation.splits import Split, add_split_options, drawn_splits, given_split, split_problems
 from finetune.base_model import BaseModel, load_base
 from finetune.base_selection import base_problems
+from finetune.distributed import SINGLE_PROCESS
+from finetune.evidence import Setup
+from finetune.fit import final_adapter, make_setup, training_rows
 from finetune.lora import temporary_adapter
 from finetune.memory import OutOfMemory
 from finetune.prompt import Example, NoPrompt, PromptWriter, prompt_writer
 from finetune.reply_writer import max_reply_tokens, write_replies
-from finetune.training import NoAdapter, completion_losses, train
-from finetune.training_data import TrainingConfig, make_training_data
+from finetune.training import NoAdapter, TrainingRun, completion_losses, train
+from finetune.training_data import TrainingConfig, config_for, make_training_data
 from retrieval.compose import sentences
 from retrieval.cross_validation import out_of_fold_log_probabilities
 from retrieval.encoder import Encoder, encoder_problems, load_encoder
 from retrieval.facts import facts
-from retrieval.intent_classifier import Floats, IntentClassifier
+from retrieval.intent_classifier import Floats, IntentClassifier, fit_classifier
+from retrieval.label_names import label_names_gate
 from retrieval.prediction import Reply
 from retrieval.retrieve import Retrieval, retrieve_train_rows
 from retrieval.runtime import configure, deterministic_kernels
@@ -40,6 +48,14 @@ def add_generation_options(parser: argparse.ArgumentParser) -> None:
     add_split_options(parser)
     parser.add_argument("--base-model", default="auto", metavar="BASE", help=BASE_HELP)
     parser.add_argument("--encoder", default="auto", metavar="ENCODER", help="as for run.py (default: auto)")
+
+
+def parse_generation(module: str, text: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of such a command that keeps its lines in a file; `text` is its docstring."""
+    parser = new_parser(module, text)
+    add_generation_options(parser)
+    add_lines_options(parser)
+    return parser.parse_args(arguments)
 
 
 def load_for_generation(options: argparse.Namespace) -> tuple[list[Split], BaseModel, Encoder]:
@@ -61,6 +77,30 @@ def load_for_generation(options: argparse.Namespace) -> tuple[list[Split], BaseM
     splits = [replace(split, seed=number) for number, split in enumerate(given)]
     splits += drawn_splits(options, encoder) if options.folds else []
     return splits, load_base(options.base_model), encoder
+
+
+@dataclass(frozen=True, slots=True)
+class RunAdapter:
+    """The final adapter of a run on a split."""
+
+    classifier: IntentClassifier
+    setup: Setup
+    model: PeftModel
+    training: TrainingRun
+
+
+@contextmanager
+def adapter_of_a_run(split: Split, base: BaseModel, *, seed: int) -> Iterator[RunAdapter]:
+    """Trains the adapter that a run would train on the split, which is there for as long as the block lasts."""
+    classifier = fit_classifier(split.train_set, with_names=label_names_gate(split.train_set, seed=0).passed)
+    config, rows = config_for(base), training_rows(classifier, base)
+    setup = make_setup(classifier, rows, base, config, seed=seed, processes=SINGLE_PROCESS)
+    data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
+    model, training = final_adapter(setup, data, inf)
+    try:
+        yield RunAdapter(classifier, setup, model, training)
+    finally:
+        model.unload()
 
 
 @contextmanager

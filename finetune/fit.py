@@ -7,7 +7,7 @@ learned follows from the rows, the base and the device alone; a deadline ends a 
 says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -102,19 +102,7 @@ def fine_tune(
         leave_out(Group.MEASURING)
     setup, scores = with_lm_scores(setup, deadlines.scoring)
     data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
-    warnings = [f"LM intent scores were not tested: {scores.problem}"] if scores.problem else []
-    found = FineTuned(
-        model=None,
-        writer=setup.writer,
-        max_new_tokens=setup.max_new_tokens,
-        exemplars=config.exemplars,
-        lm_weight=scores.value,
-        lm_given=setup.scoring.given,
-        gates=(scores.gate,),
-        warnings=(*warnings, *_data_warnings(data, len(classifier.train_set.rows))),
-        timed_out=scores.timed_out,
-        memory_retries=int(scores.out_of_memory),
-    )
+    found = _before_training(setup, scores, _data_warnings(data, len(classifier.train_set.rows)))
     try:
         model, run = final_adapter(setup, data, deadlines.training)
     except NoAdapter as error:
@@ -125,6 +113,23 @@ def fine_tune(
         model.unload()
         raise
     return _judged(found, model, run, judgement)
+
+
+def _before_training(setup: Setup, scores: Decision, warnings: Sequence[str]) -> FineTuned:
+    """What is known when the bare base has scored the train rows."""
+    not_tested = [f"LM intent scores were not tested: {scores.problem}"] if scores.problem else []
+    return FineTuned(
+        model=None,
+        writer=setup.writer,
+        max_new_tokens=setup.max_new_tokens,
+        exemplars=setup.config.exemplars,
+        lm_weight=scores.value,
+        lm_given=setup.scoring.given,
+        gates=(scores.gate,),
+        warnings=(*not_tested, *warnings),
+        timed_out=scores.timed_out,
+        memory_retries=int(scores.out_of_memory),
+    )
 
 
 def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:

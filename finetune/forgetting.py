@@ -53,7 +53,7 @@ PARAPHRASES = (
 REQUEST = "Say this customer's request in other words:\n\n{ticket}"
 
 
-Losses = tuple[list[float], list[float]]  # nats a token of each sentence, and of each paraphrase
+TextLosses = tuple[list[float], list[float]]  # nats a token of each sentence, and of each paraphrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def choose_scale(model: PeftModel, text: GeneralText, *, seed: int) -> tuple[flo
         OutOfMemory: a text does not fit.
     """
     before = losses_at(model, text, 0.0)
-    increases: dict[float, Losses] = {}
+    increases: dict[float, TextLosses] = {}
     for scale in SCALES:
         increases[scale] = increase(before, losses_at(model, text, scale))
         chosen, gate = scale_gate(increases, seed=seed)
@@ -88,13 +88,13 @@ def choose_scale(model: PeftModel, text: GeneralText, *, seed: int) -> tuple[flo
     return chosen, gate
 
 
-def losses_at(model: PeftModel, text: GeneralText, scale: float) -> Losses:
+def losses_at(model: PeftModel, text: GeneralText, scale: float) -> TextLosses:
     """Sets the adapter to a scale and measures."""
     set_scale(model, scale)
     return completion_losses(model, text.sentences), completion_losses(model, text.paraphrases)
 
 
-def increase(before: Losses, after: Losses) -> Losses:
+def increase(before: TextLosses, after: TextLosses) -> TextLosses:
     """Of each text."""
     sentences, paraphrases = ([b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True))
     return sentences, paraphrases

@@ -103,7 +103,7 @@ class LanguageModel:
 
     def note(self, limits: Sequence[str]) -> None:
         """Keeps what ended answering early, each sentence once."""
-        self.cut_short += [limit for limit in limits if limit not in self.cut_short]
+        self.cut_short += [limit for limit in dict.fromkeys(limits) if limit not in self.cut_short]
 
     def limits(self) -> tuple[str, ...]:
         """What cut the run short in a way that a second run may not repeat, a sentence each; empty for a deterministic run."""

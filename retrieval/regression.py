@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from retrieval.encoder import Vectors
 from retrieval.train_set import Rows
@@ -23,6 +22,8 @@ class Regression:
 
     def log_probabilities(self, vectors: Vectors) -> NDArray[np.float64]:
         """(m, d) -> (m, k)."""
+        from scipy.special import log_softmax  # a tenth of a second, so not where a run is only read
+
         return np.asarray(log_softmax(vectors @ self.coefficients.T + self.intercepts, axis=1), dtype=np.float64)
 
 

@@ -15,20 +15,15 @@ import numpy as np
 
 from evaluation.benchmarks.reply_gate.drafts import drafts
 from evaluation.benchmarks.reply_gate.rules import customer_gains
-from evaluation.command import new_parser, print_table, run_command
-from evaluation.generation import FAILURES, add_generation_options, generated_replies, load_for_generation
-from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
+from evaluation.command import print_table, run_command
+from evaluation.generation import FAILURES, adapter_of_a_run, generated_replies, load_for_generation, parse_generation
+from evaluation.measured_lines import Measured, line_problems, with_earlier_lines
 from evaluation.splits import Split
 from finetune.base_model import BaseModel
-from finetune.distributed import SINGLE_PROCESS
-from finetune.fit import final_adapter, make_setup, training_rows
 from finetune.forgetting import general_text, increase, losses_at
 from finetune.gates import MAX_LOSS_INCREASE, SCALES
-from finetune.training_data import config_for, make_training_data
 from retrieval.compose import with_composed_replies
 from retrieval.encoder import Encoder
-from retrieval.intent_classifier import fit_classifier
-from retrieval.label_names import label_names_gate
 from retrieval.retrieve import retrieve
 from retrieval.tickets import InputProblems
 
@@ -42,23 +37,17 @@ CHOICES: Mapping[str, tuple[float, ...]] = {
 
 def measure(split: Split, base: BaseModel, encoder: Encoder) -> Iterator[Measured]:
     """One split: a line for each scale of its adapter."""
-    classifier = fit_classifier(split.train_set, with_names=label_names_gate(split.train_set, seed=0).passed)
-    config = config_for(base)
-    setup = make_setup(classifier, training_rows(classifier, base), base, config, seed=split.seed, processes=SINGLE_PROCESS)
-    data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=split.seed)
-    found = with_composed_replies(retrieve(classifier, split.tickets, split.vectors), split.vectors, encoder)
-    ideals, text = [label.ideal_reply for label in split.labels], general_text(setup.writer)
-    model, _ = final_adapter(setup, data, np.inf)
-    try:
+    ideals = [label.ideal_reply for label in split.labels]
+    with adapter_of_a_run(split, base, seed=split.seed) as run_of:
+        model, text, exemplars = run_of.model, general_text(run_of.setup.writer), run_of.setup.config.exemplars
+        found = with_composed_replies(retrieve(run_of.classifier, split.tickets, split.vectors), split.vectors, encoder)
         before = losses_at(model, text, BARE)
         for scale in (*SCALES, BARE):
             rises = increase(before, losses_at(model, text, scale))
-            replies = generated_replies(found, model, base, split.train_set, label="test rows", exemplars=config.exemplars)
+            replies = generated_replies(found, model, base, split.train_set, label="test rows", exemplars=exemplars)
             test = drafts(found, replies, vectors=split.vectors, train_set=split.train_set, ideals=ideals, encoder=encoder)
             sentences, paraphrases = (round(float(np.mean(each)), 4) for each in rises)
             yield {"split": split.name, "scale": scale, "sentences": sentences, "paraphrases": paraphrases, "test": test}
-    finally:
-        model.unload()
 
 
 def scale_table(measured: Sequence[Measured]) -> list[dict[str, str]]:
@@ -115,10 +104,7 @@ def _gain(line: Measured) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the comparison."""
-    parser = new_parser(MODULE, __doc__)
-    add_generation_options(parser)
-    add_lines_options(parser)
-    options = parser.parse_args(arguments)
+    options = parse_generation(MODULE, __doc__, arguments)
     return run_command(lambda: run(options), failures=FAILURES)
 
 

@@ -10,10 +10,7 @@ import pytest
 import torch
 
 from finetune import forgetting
-from finetune.fit import (
-    Deadlines,
-    FineTuned,
-)
+from finetune.fit import Deadlines, FineTuned
 from finetune.gates import scale_gate
 from finetune.generate import Generation, Generations
 from finetune.lora import attach, set_scale

@@ -18,23 +18,18 @@ import numpy as np
 
 from evaluation.benchmarks.reply_gate.drafts import Draft, drafts
 from evaluation.benchmarks.reply_gate.rules import nearness_lines, split_lines, table
-from evaluation.command import new_parser, print_table, run_command
-from evaluation.generation import FAILURES, add_generation_options, generated_replies, load_for_generation
-from evaluation.measured_lines import Measured, add_lines_options, line_problems, with_earlier_lines
+from evaluation.command import print_table, run_command
+from evaluation.generation import FAILURES, adapter_of_a_run, generated_replies, load_for_generation, parse_generation
+from evaluation.measured_lines import Measured, line_problems, with_earlier_lines
 from evaluation.splits import Split
 from finetune.base_model import BaseModel
-from finetune.distributed import SINGLE_PROCESS
 from finetune.evidence import NO_EVIDENCE, Evidence, Setup, fold_rows, gather_evidence
-from finetune.fit import final_adapter, make_setup, training_rows
 from finetune.forgetting import choose_scale, general_text
 from finetune.judging import not_worth_testing
 from finetune.memory import memory_plans
-from finetune.training_data import config_for, make_training_data
 from retrieval.compose import with_composed_replies
 from retrieval.console import say
 from retrieval.encoder import Encoder
-from retrieval.intent_classifier import fit_classifier
-from retrieval.label_names import label_names_gate
 from retrieval.retrieve import retrieve
 from retrieval.tickets import InputProblems
 
@@ -44,25 +39,19 @@ MODULE = "evaluation.benchmarks.reply_gate"
 def measure(split: Split, base: BaseModel, encoder: Encoder, *, seed: int) -> Measured:
     """One split: the scale, and the drafts of both folds and of the test rows beside the stored replies."""
     began = time.monotonic()
-    classifier = fit_classifier(split.train_set, with_names=label_names_gate(split.train_set, seed=0).passed)
-    config = config_for(base)
-    setup = make_setup(classifier, training_rows(classifier, base), base, config, seed=seed, processes=SINGLE_PROCESS)
-    data = make_training_data(setup.classifier, setup.log_p, setup.writer, config, seed=seed)
-    model, run = final_adapter(setup, data, np.inf)
-    try:
+    with adapter_of_a_run(split, base, seed=seed) as run_of:
+        setup, model, exemplars = run_of.setup, run_of.model, run_of.setup.config.exemplars
         scale, gate = choose_scale(model, general_text(setup.writer), seed=seed)
         plans = memory_plans(base.model.device, base.model.dtype)
         untested = not_worth_testing(setup)
         evidence = NO_EVIDENCE
         if not untested:
             evidence = gather_evidence(setup, model, encoder, scale=scale, plans=plans, deadline=np.inf)
-        found = with_composed_replies(retrieve(classifier, split.tickets, split.vectors), split.vectors, encoder)
-        generated = generated_replies(found, model, base, split.train_set, label="test rows", exemplars=config.exemplars)
-    finally:
-        model.unload()
+        found = with_composed_replies(retrieve(run_of.classifier, split.tickets, split.vectors), split.vectors, encoder)
+        generated = generated_replies(found, model, base, split.train_set, label="test rows", exemplars=exemplars)
     return {
         "split": split.name,
-        "steps": run.steps,
+        "steps": run_of.training.steps,
         "scale": scale,
         "loss_increase": gate.value,  # on general text at that scale, nats per token
         "untested": untested,  # why a run would have measured nothing, a clause
@@ -103,10 +92,7 @@ def measure_all(splits: Sequence[Split], base: BaseModel, encoder: Encoder) -> I
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the comparison."""
-    parser = new_parser(MODULE, __doc__)
-    add_generation_options(parser)
-    add_lines_options(parser)
-    options = parser.parse_args(arguments)
+    options = parse_generation(MODULE, __doc__, arguments)
     return run_command(lambda: run(options), failures=FAILURES)
 
 
