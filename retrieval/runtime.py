@@ -2,8 +2,10 @@
 
 The number of threads changes the order of float sums, so it is fixed and goes into the record of the run; processes of one run
 on one machine share its cores. Waiting threads sleep instead of spinning: where another program holds a core, spinning threads
-made a run ten times slower. On CUDA the workspace variable must stand before CUDA starts; TF32 stays off (torch's default
-for matrix products, not for cuDNN), and no algorithm is chosen by a race (`benchmark`).
+made a run ten times slower. oneDNN, which multiplies in bf16, compiles code for every shape of a product. It would keep that of
+1,024 shapes, and torch 1,024 more; tickets of all lengths have so many that .3 GiB would be kept for nothing (EXPERIMENTS.md,
+section 10). On CUDA the workspace variable must stand before CUDA starts; TF32 stays off (torch's default for matrix products,
+not for cuDNN), and no algorithm is chosen by a race (`benchmark`).
 """
 
 import atexit
@@ -20,6 +22,7 @@ from retrieval.cpu import usable_cores
 PROCESS_INDEX = int(os.environ.get("RANK", "0")) if os.environ.get("WORLD_SIZE", "1") != "1" else 0
 
 
+KEPT_SHAPES = "64"  # of products; the sample then compiles 1,217 times, 811 times if all are kept
 ADDRESS_SPACE = 2 * 2**30  # bytes; torch and faiss alone map 1.6 GiB, most of it files
 
 
@@ -51,6 +54,8 @@ def configure(*, verbose: bool = False) -> int:
     """
     check_address_space()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch and faiss load their OpenMP
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # read at the first product; oneDNN's, and torch's
+        os.environ.setdefault(cache, KEPT_SHAPES)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _silence(verbose=verbose)
     atexit.register(gc.freeze)  # else the end of the process looks at all objects of the libraries once more (3 s)

@@ -1,4 +1,4 @@
-"""What the libraries print: errors alone, their own bars never; and no garbage collection where it only costs time."""
+"""What the libraries print: errors alone, their own bars never; no garbage collection where it only costs time."""
 
 import subprocess
 import sys
@@ -25,6 +25,21 @@ warnings.warn("a warning", FutureWarning)
 logging.getLogger("a.library").error("an error")
 """
 
+PRODUCTS = """
+import psutil
+from retrieval.runtime import configure
+configure()
+import torch
+weights = torch.zeros(512, 512, dtype=torch.bfloat16)
+def multiply(rows):
+    torch.zeros(rows, 512, dtype=torch.bfloat16) @ weights
+multiply(1)
+before = psutil.Process().memory_info().rss
+for rows in range(2, 1000):
+    multiply(rows)
+print((psutil.Process().memory_info().rss - before) / 2**20)
+"""
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -47,3 +62,8 @@ def test_in_a_verbose_run_they_print_their_warnings_a_line_each_and_still_no_bar
     assert lines[-3:] == ["a logged warning", "FutureWarning: a warning", "an error"]
     assert any("Token indices sequence length" in line for line in lines)
     assert not any("%" in line for line in lines), "a bar"
+
+
+def test_products_of_a_thousand_shapes_leave_little_memory_behind() -> None:
+    done = subprocess.run([sys.executable, "-c", PRODUCTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100, "MiB"
