@@ -6,7 +6,7 @@
 Reads, embeds and indexes, fine-tunes, answers, writes: this file calls the stages in their order, every decision is made in the
 modules it calls. Heavy imports stand inside of functions: `--help` and a mistyped path should not wait for torch.
 
-Exit status: 0 done; 1 a model that was named cannot be loaded, a file cannot be written, or memory ran out; 2 something is
+Exit status: 0 done; 1 a model cannot be loaded, a file cannot be written, memory ran out, or a process is gone; 2 something is
 wrong with the input, all of it reported at once; 130 stopped by Ctrl-C.
 """
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from retrieval.gate import Gate
     from retrieval.intent_classifier import IntentClassifier
 
-LOADING = 0.3  # of the time budget is gone when a download of the encoder, or of what a finished run needs, ends
-ANSWERING = 0.95  # and so much when a finished run ends writing replies
+LOADING = 0.3  # share of the time budget by which downloads of the encoder, or of what a finished run needs, end
+ANSWERING = 0.95  # share by which a finished run stops writing replies
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(status: int, *sentences: str) -> int:
-    """Prints what went wrong, in the first process alone; the others wait a moment, for a launcher stops all with one."""
+    """Prints what went wrong, in the first process alone; the others wait a moment: a launcher kills all when one exits."""
     if PROCESS_INDEX:
         time.sleep(3.0)
     else:

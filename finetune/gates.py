@@ -4,9 +4,9 @@ The reply gate wants a mean paired gain over the stored reply of .01 over both f
 cannot prove a gain of .05, which is what generated replies are worth on public tickets, so a standard that asks for proof
 copied there too often (EXPERIMENTS.md, section 10). Less than .01 is not worth the risk of a wrong sentence. Rows to which the
 stored reply would be given anyway count as 0 and say nothing about drafts, so at least five drafts must have been given. The
-measuring ends after a first fold that gains nothing and will hardly gain .01 (its 93.7 % bootstrap quantile is below), or does
-so already and hardly by chance (its 6.3 % quantile is above 0). The LM scores helped on public sets, with a fixed weight, so
-the 90 % quantile may only forbid them. The forgetting check decides by a mean. What was not tested is not used.
+second fold is not measured where the first one decides: it gains nothing and its 93.7 % bootstrap quantile is below .01 (copy),
+or it gains .01 and its 6.3 % quantile is above 0 (generate). The LM scores helped on public sets, with a fixed weight, so the
+90 % quantile may only forbid them. The forgetting check decides by a mean. What was not tested is not used.
 """
 
 from collections.abc import Mapping, Sequence

@@ -91,7 +91,10 @@ def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: fl
         return _unused(model, "the time budget was gone after the training", timed_out=True)
     try:
         with memory_guard("the forgetting check", setup.processes):
-            return Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
+            own = Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
+        decided = setup.processes.gather(own)[0]  # a last digit may decide, and all must go the same way
+        set_scale(model, decided.value)
+        return decided
     except OutOfMemory as error:
         problem = str(error)
     release()

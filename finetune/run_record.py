@@ -40,8 +40,8 @@ def record_of(
     gates = (*label_gates, *(model.gates if model else ()), *(remote.gates if remote else ()))
     return {
         **settings.record(),
-        # Another encoder was wanted, and may be there next time; a remote model may answer otherwise at any time.
-        "deterministic": not (support.limits() or encoder.warnings or (remote and remote.varies)),
+        # Another encoder or base was wanted, and may be there next time; a remote model may answer otherwise at any time.
+        "deterministic": not (support.limits() or encoder.warnings or (model and model.reasons) or (remote and remote.varies)),
         "processor": processor(),
         "threads": threads,
         "encoder": encoder_record(encoder.files),

@@ -121,18 +121,19 @@ def candidate_rows(train_set: TrainSet, near: NearRows, scores: Floats, *, count
     return np.array(list(chosen.values()), dtype=np.int64)
 
 
-def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, *, intent: int, gap: float = TIE) -> int | None:
+def tied_row(train_set: TrainSet, near: NearRows, scores: Floats, ticket: str, *, intent: int, gap: float = TIE) -> int | None:
     """The best row of the predicted intent with another reply than the first row's; None if it is not nearly as good.
 
-    None, too, if the first row has another intent.
+    None, too, if the first row has another intent. Replies are compared as `ticket` would get them.
     """
     order = _best_first(near, scores)
     first = int(near.rows[order[0]])
+    given = for_ticket(train_set.rows[first], ticket).ideal_reply
     for i in order[1:]:
         row = int(near.rows[i])
         if scores[order[0]] - scores[i] >= gap or train_set.labels[first] != intent:
             return None
-        if train_set.labels[row] == intent and train_set.rows[row].ideal_reply != train_set.rows[first].ideal_reply:
+        if train_set.labels[row] == intent and for_ticket(train_set.rows[row], ticket).ideal_reply != given:
             return row
     return None
 

@@ -13,7 +13,7 @@ from retrieval.intent_classifier import ScorerOutputs
 from retrieval.prediction import Reply, Source
 from retrieval.reference_numbers import for_ticket
 from retrieval.retrieve import IntentScore, Neighbour, Retrieval
-from retrieval.run_files import INTENTS, PREDICTIONS, ROWS
+from retrieval.run_files import PREDICTIONS, ROWS, taxonomy_file
 from retrieval.taxonomy import read_train_and_taxonomy
 from retrieval.tickets import AS_NAMED, InputProblems, LabelledTicket, Ticket, read_rows
 
@@ -39,8 +39,7 @@ def recorded_answer(folder: Path, ticket_id: str) -> RecordedAnswer:
         InputProblems: the run answered no such ticket, or the folder is not as a run leaves it.
     """
     lines, problems = read_rows(folder / PREDICTIONS, FIELDS)
-    taxonomy_file = folder / INTENTS if (folder / INTENTS).is_file() else None
-    rows, taxonomy, more = read_train_and_taxonomy(folder / ROWS, taxonomy_file, columns=AS_NAMED)
+    rows, taxonomy, more = read_train_and_taxonomy(folder / ROWS, taxonomy_file(folder), columns=AS_NAMED)
     line = next((line for line in lines if line["id"] == ticket_id), None)
     if line is None and not problems:
         expected = f"expected one of the {len(lines)} that the run answered; with --val FILE others are looked at"

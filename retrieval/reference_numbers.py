@@ -57,10 +57,11 @@ def for_ticket(row: LabelledTicket, ticket: str) -> LabelledTicket:
     A row whose reply holds no number of its own ticket, or only the numbers of `ticket`, is the same object.
     """
     own = reference_numbers(ticket)
-    foreign = _customers(row) - set(map(str.casefold, own))
+    customers = _customers(row)
+    foreign = customers - set(map(str.casefold, own))
     if not foreign:
         return row
-    number = own[0] if len(own) == len(foreign) == 1 else ""
+    number = own[0] if len(own) == len(customers) == 1 else ""
 
     def written(match: re.Match[str]) -> str:
         if match[1].casefold() not in foreign:

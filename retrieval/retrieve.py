@@ -251,7 +251,7 @@ def _stored(classifier: IntentClassifier, ticket: Ticket, near: NearRows, log_p:
     train_set, intent = classifier.train_set, int(ranked(log_p, 1)[0])
     scores = exemplar_scores(near, log_p, train_set.labels)
     chosen = choose_exemplars(train_set, near, scores, ticket.text, count=count)
-    tied = tied_row(train_set, near, scores, intent=intent)
+    tied = tied_row(train_set, near, scores, ticket.text, intent=intent)
     return {
         "exemplars": tuple(for_ticket(train_set.rows[i], ticket.text) for i in chosen),
         "tied": None if tied is None else for_ticket(train_set.rows[tied], ticket.text),

@@ -88,6 +88,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def taxonomy_file(folder: Path) -> Path | None:
+    """The taxonomy of the run in a folder, if it has one; a file of that name that its record does not list is the user's."""
+    record = read_record(folder)
+    ours = INTENTS in listed_files(record) if record else (folder / INTENTS).is_file()
+    return folder / INTENTS if ours else None
+
+
 def listed_files(record: dict[str, Any]) -> dict[str, Any]:
     """The files that a record lists, with what it gives as their SHA-256; no name that a run does not write."""
     listed = record.get("sha256")

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save
 from retrieval.errors import load_or_explain
 from retrieval.files import write_bytes, write_json, write_jsonl
 from retrieval.index import RowIndex, load_row_index
-from retrieval.run_files import INDEX, INTENTS, ROWS, VECTORS
+from retrieval.run_files import INDEX, INTENTS, ROWS, VECTORS, taxonomy_file
 from retrieval.taxonomy import read_train_and_taxonomy
 from retrieval.tickets import AS_NAMED, InputProblems
 from retrieval.train_set import TrainSet, intents_of
@@ -34,8 +34,7 @@ def load_train_set(folder: Path, encoder: str) -> tuple[TrainSet, RowIndex]:
         InputProblems: the folder is not one that a run wrote.
         ModelUnavailable: the vectors or the index cannot be read.
     """
-    intents_file = folder / INTENTS if (folder / INTENTS).is_file() else None
-    rows, taxonomy, problems = read_train_and_taxonomy(folder / ROWS, intents_file, columns=AS_NAMED)
+    rows, taxonomy, problems = read_train_and_taxonomy(folder / ROWS, taxonomy_file(folder), columns=AS_NAMED)
     problems += [
         f"{folder / name}: found no such file, expected a weights folder that run.py wrote"
         for name in (VECTORS, INDEX)

@@ -103,7 +103,7 @@ def joined(gap: float, encoder: Encoder, *, fitting: bool) -> Choice:
     def choice(case: Case) -> str:
         stored, intent = case.train_set.rows, int(winners(case.log_p[None])[0])
         first = copied(PRESENT)(case)
-        row = tied_row(case.train_set, case.near, case.scores(PRESENT), intent=intent, gap=gap)
+        row = tied_row(case.train_set, case.near, case.scores(PRESENT), case.ticket, intent=intent, gap=gap)
         if row is None:
             return first
         second = for_ticket(stored[row], case.ticket).ideal_reply

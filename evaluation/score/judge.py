@@ -107,7 +107,8 @@ def _call(client: httpx2.Client, row: RowScore, endpoint: Endpoint) -> Call:
         problem = f"{endpoint.url} does not answer ({str(error) or type(error).__name__})"
         return Call(row.id, problem=problem, final=unsent, tokens=(0, 0) if unsent else _max_tokens(row))
     if response.status_code != httpx2.codes.OK:
-        problem = f"{endpoint.url} says {response.status_code} {quoted(response.text)}"
+        said = response.text.replace(endpoint.key, "[key]") if endpoint.key else response.text
+        problem = f"{endpoint.url} says {response.status_code} {quoted(said)}"
         return Call(row.id, problem=problem, final=response.status_code in FINAL_STATUS)
     return _read(row, response)
 

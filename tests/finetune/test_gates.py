@@ -1,4 +1,4 @@
-"""From evidence to decision. The reply gate decides by the lower end of an interval, the others by a mean."""
+"""From evidence to decision: the reply gate and the forgetting check by a mean, that of the LM scores by an upper quantile."""
 
 import json
 from itertools import product

@@ -90,6 +90,14 @@ def test_replies_that_do_not_tie_and_equal_replies_are_copied() -> None:
     assert copy_reply(answered("guest seat", (*same, *ROWS[2:]))).source == "copied"
 
 
+def test_a_reply_that_differs_in_another_customers_number_alone_is_not_tied() -> None:
+    rows = (
+        row(1, "cancel order 11111", "order.cancel", "Order 11111 is cancelled."),
+        row(2, "cancel order 22222", "order.cancel", "Order 22222 is cancelled."),
+    )
+    assert answered("cancel order 33333", (*rows, *ROWS[2:])).tied is None
+
+
 def test_a_row_of_another_intent_is_not_tied() -> None:
     other = (TIED[0], replace(TIED[1], intent="billing.other"))
     assert answered("guest seat", (*other, *ROWS[2:])).tied is None

@@ -86,6 +86,7 @@ def test_two_numbers_of_another_customer_are_two_gaps() -> None:
     stored = ("order 77889 and invoice 66554 differ", "Invoice 66554 is for order 77889.")
     assert shown(*stored, "order 55555 was billed twice") == f"Invoice {GAP} is for order {GAP}."
     assert shown(*stored, stored[0]) == stored[1], "they are the ticket's own"
+    assert shown(*stored, "invoice 66554?") == f"Invoice 66554 is for order {GAP}.", "one of them is, and takes no other place"
 
 
 def test_only_the_customers_number_is_changed() -> None:

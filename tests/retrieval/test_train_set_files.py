@@ -85,3 +85,10 @@ def test_the_taxonomy_of_a_run_is_kept_with_its_intents_without_rows(tmp_path: P
 
 def test_without_a_taxonomy_there_is_no_such_file(tmp_path: Path) -> None:
     assert not (save(tmp_path, train_set()) / "intents.json").exists()
+
+
+def test_a_taxonomy_file_that_the_record_does_not_list_is_the_users(tmp_path: Path) -> None:
+    save(tmp_path, train_set())
+    (tmp_path / "intents.json").write_text('[{"intent": "of.somebody"}]', encoding="utf-8")
+    (tmp_path / "run.json").write_text('{"sha256": {"train_rows.jsonl": "0"}}', encoding="utf-8")
+    assert load_train_set(tmp_path, "hash")[0].taxonomy is None
