@@ -22,7 +22,9 @@ class MissingPackage(Exception):
     """A package of requirements-dev.txt is not installed."""
 
     def __init__(self, purpose: str, package: str) -> None:
-        super().__init__(f"{purpose} needs {package}, found none: pip install -r requirements-dev.txt")
+        super().__init__(
+            f"{purpose} needs {package}, found none: `make report` installs it, or pip install -r requirements-dev.txt"
+        )
 
 
 def new_parser(module: str, doc: str | None) -> argparse.ArgumentParser:

@@ -6,12 +6,12 @@ from collections import Counter
 
 from retrieval.tickets import TRAIN_FIELDS, quoted
 
-HELP = "other names of id, ticket, intent, ideal_reply in the files, as ticket=body,intent=label"
+HELP = "other names of id, ticket, intent, ideal_reply in {files}, as ticket=body,intent=label"
 
 
-def add_columns_option(parser: argparse.ArgumentParser) -> None:
-    """--columns, for every command that reads train rows or tickets."""
-    parser.add_argument("--columns", default="", metavar="FIELD=NAME,...", help=HELP)
+def add_columns_option(parser: argparse.ArgumentParser, *, files: str = "the files") -> None:
+    """--columns, for every command that reads train rows or tickets; `files` says in its help where the names stand."""
+    parser.add_argument("--columns", default="", metavar="FIELD=NAME,...", help=HELP.format(files=files))
 
 
 def parse_columns(text: str) -> tuple[dict[str, str], list[str]]:

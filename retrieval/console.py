@@ -41,6 +41,7 @@ CONSOLE = Console(
 TELL_EVERY_S = 20.0  # in a file or a pipe
 REFRESH_S = 0.5  # of the line at the bottom of a terminal; so long nothing is shown of a bar that is soon done
 UNSURE = 0.5
+SHOWN_IDS = 10  # of tickets out of scope
 
 T = TypeVar("T")
 
@@ -227,13 +228,14 @@ def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, st
     found = [prediction.retrieval for prediction in predictions]
     confidence = [retrieval.confidence for retrieval in found]
     unsure = sum(value < UNSURE for value in confidence)
-    outside = sum(retrieval.out_of_scope for retrieval in found)
+    outside = [retrieval.ticket.id for retrieval in found if retrieval.out_of_scope]
+    named = f": {', '.join(outside[:SHOWN_IDS])}{', ...' if len(outside) > SHOWN_IDS else ''}" if outside else ""
     sources: Counter[str] = Counter(prediction.reply.source for prediction in predictions)
     kinds = ("generated", "copied", "composed", "replaced", *(["remote"] if sources["remote"] else []))
     return [
         ("answered", f"{counted(len(found), 'ticket')} with {counted(len({one.intent for one in found}), 'intent')}"),
         ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
-        ("out of scope", counted(outside, "ticket")),
+        ("out of scope", f"{counted(len(outside), 'ticket')}{named}"),
         ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in kinds)),
     ]
 

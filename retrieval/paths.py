@@ -1,7 +1,7 @@
 """The paths of a run, checked before a model is loaded: a run must not fail at its last step, nor overwrite its input."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from retrieval.run_files import RUN_FILES, foreign_files
@@ -34,8 +34,8 @@ def _folder_problems(folder: Path) -> list[str]:
     if not os.access(nearest, os.W_OK | os.X_OK):
         return [f"--weights {folder}: found no permission to write in {nearest}, expected a folder that can be made"]
     if foreign := foreign_files(folder):
-        names = f"{', '.join(foreign)} in it, which no run of this program left there and which would be replaced"
-        return [f"--weights {folder}: found {names}; expected a new folder, or that of an earlier run"]
+        names = f"{', '.join(foreign)} in it, which no run of this program left there as it is and which would be replaced"
+        return [f"--weights {folder}: found {names}; expected a new folder, or that of an earlier run: move or delete them"]
     return []
 
 
@@ -56,14 +56,28 @@ def _output_problems(output: Path, weights: Path) -> list[str]:
 
 def _overlaps(inputs: Mapping[str, Path], weights: Path, output: Path, *, trains: bool) -> list[str]:
     own = {(weights / name).resolve() for name in RUN_FILES}
-    found = []
-    for option, path in inputs.items():
-        if path.resolve() == output.resolve():
-            found.append(f"--output {output}: found the file of {option}, expected another file")
-        if trains and path.resolve() in own:
-            found.append(
-                f"--weights {weights}: found {path.name} of {option}, which would be replaced; expected another folder"
-            )
-    if output.resolve() in own:
+    replaced = [(option, path.name) for option, path in inputs.items() if trains and path.resolve() in own]
+    expected = "which would be replaced; expected another folder"
+    return [
+        *(f"--weights {weights}: found {name} of {option}, {expected}" for option, name in replaced),
+        *overwritten(output, inputs.items(), weights),
+    ]
+
+
+def overwritten(output: Path, inputs: Iterable[tuple[str, Path]], weights: Path) -> list[str]:
+    """What a command would lose by writing its --output, a sentence each: an input of it, or a file of the run in --weights.
+
+    Args:
+        output: the file to be written.
+        inputs: pairs of an option and a file that it names.
+        weights: the folder of a run.
+    """
+    written = output.resolve()
+    found = [
+        f"--output {output}: found the file of {option}, expected another file"
+        for option, path in inputs
+        if path.resolve() == written
+    ]
+    if written in {(weights / name).resolve() for name in RUN_FILES}:
         found.append(f"--output {output}: found the name of a file of the run in --weights, expected another name")
     return found

@@ -19,6 +19,7 @@ from evaluation.score.labels import Label, read_label_files
 from evaluation.score.results import read_result, result_rows
 from retrieval.encoder import load_encoder
 from retrieval.files import write_text
+from retrieval.paths import overwritten
 from retrieval.run_files import PREDICTIONS
 from retrieval.runtime import configure
 from retrieval.saved_run import find_run
@@ -61,6 +62,8 @@ def read_input(options: argparse.Namespace) -> tuple[FinishedRun, dict[str, Labe
         problems.append(f"{', '.join(map(str, options.labels))}: found no label for any row of {options.results}")
     if not options.output.absolute().parent.is_dir() or options.output.is_dir():
         problems.append(f"--output {options.output}: cannot be a file, expected a name in a folder that exists")
+    inputs = [("--results", options.results), *(("--labels", path) for path in options.labels)]
+    problems += overwritten(options.output, inputs, options.weights)
     if run is None or problems:
         raise InputProblems(problems)
     train_set = load_train_set(options.weights, run.encoder_name)[0]

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     labels_help = "JSONL with id, intent, ideal_reply, must_mention, ...; one file or several"
     add("--labels", type=Path, nargs="+", required=True, metavar="FILE", help=labels_help)
     add("--val", type=Path, metavar="FILE", help="the tickets, to show them where a reply falls short")
-    add_columns_option(parser)
+    add_columns_option(parser, files="--val (labels keep theirs)")
     add("--probes", action="store_true", help='score the rows of kind "probe" too, as a part of their own')
     add("--second-run", type=Path, metavar="FILE", help="another result of the same input: say what differs")
     add("--judge", metavar="openai:MODEL", help="let a model at OPENAI_BASE_URL (key: OPENAI_API_KEY) grade the replies")

@@ -25,7 +25,11 @@ def raising(error: BaseException) -> Callable[[], int]:
     [
         (InputProblems(["a: bad", "b: bad"]), 2, "a: bad\nb: bad\n"),
         (ModelUnavailable("no model"), 1, "error: no model\n"),
-        (MissingPackage("a plot", "x"), 1, "error: a plot needs x, found none: pip install -r requirements-dev.txt\n"),
+        (
+            MissingPackage("a plot", "x"),
+            1,
+            "error: a plot needs x, found none: `make report` installs it, or pip install -r requirements-dev.txt\n",
+        ),
         (NoPlots("no plots"), 1, "error: no plots\n"),
         (Special("special"), 1, "error: special\n"),
         (PermissionError(13, "Permission denied", "f"), 1, "error: f cannot be read or written: Permission denied\n"),

@@ -56,8 +56,8 @@ def test_a_folder_with_a_users_tokenizer_is_refused_by_a_sentence_that_names_the
     (tmp_path / "w" / "tokenizer.json").write_text("{}")
     (tmp_path / "w" / "notes.txt").touch()
     assert problems(tmp_path) == (
-        f"--weights {tmp_path / 'w'}: found tokenizer.json in it, which no run of this program left there and which would be "
-        "replaced; expected a new folder, or that of an earlier run"
+        f"--weights {tmp_path / 'w'}: found tokenizer.json in it, which no run of this program left there as it is and "
+        "which would be replaced; expected a new folder, or that of an earlier run: move or delete them"
     )
 
 

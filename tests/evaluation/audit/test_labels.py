@@ -53,5 +53,7 @@ def test_near_duplicates_with_different_labels_are_shown_side_by_side() -> None:
 
 def test_a_missing_cleanlab_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cleanlab.rank", None)
-    with pytest.raises(MissingPackage, match=r"needs cleanlab, found none: pip install -r requirements-dev\.txt"):
+    with pytest.raises(
+        MissingPackage, match=r"needs cleanlab, found none: `make report` installs it, or pip install -r requirements-dev\.txt"
+    ):
         label_quality(np.array([0, 1]), np.log(np.full((2, 2), 0.5)))

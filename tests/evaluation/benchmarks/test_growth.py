@@ -200,7 +200,10 @@ def test_without_matplotlib_nothing_is_measured(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setattr(growth, "measure", lambda *_: pytest.fail("measured"))
     assert main(["--docs", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == "error: a plot needs matplotlib, found none: pip install -r requirements-dev.txt\n"
+    assert (
+        capsys.readouterr().err
+        == "error: a plot needs matplotlib, found none: `make report` installs it, or pip install -r requirements-dev.txt\n"
+    )
 
 
 @pytest.mark.parametrize(

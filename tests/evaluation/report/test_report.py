@@ -171,3 +171,13 @@ def test_a_missing_package_is_a_sentence(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert "pip install -r requirements-dev.txt" in said(capsys, 1, options(finished, tmp_path / "p.html"))
+
+
+@pytest.mark.parametrize("name", ["results.json", "weights/run.json"])
+def test_the_page_takes_the_place_of_no_input_and_of_no_file_of_the_run(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = (finished / name).read_bytes()
+    assert main(options(finished, finished / name)) == 2
+    assert f"--output {finished / name}: found the " in capsys.readouterr().err
+    assert (finished / name).read_bytes() == before
