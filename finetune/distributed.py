@@ -43,6 +43,10 @@ class Processes:
 
         return _exchange(lambda: gather_object([mine]))
 
+    def first(self, mine: T) -> T:
+        """What the first process found: where a last digit may decide, all go its way."""
+        return self.gather(mine)[0]
+
     def merge(self, mine: Mapping[K, T]) -> dict[K, T]:
         """The entries of all processes."""
         return {key: value for part in self.gather(dict(mine)) for key, value in part.items()}

@@ -195,8 +195,7 @@ def _judge(setup: Setup, model: PeftModel, encoder: Encoder, out: Rows, *, deadl
         processes=processes,
     )
     replies, gains = _against_stored(retrievals, written.replies, vectors, train_set, encoder)
-    # Each process has embedded by itself, and a last digit may decide: all take the first's.
-    replies, gains = processes.gather((replies, gains))[0]
+    replies, gains = processes.first((replies, gains))  # each process has embedded by itself
     timed_out, retries = not written.complete, written.memory_retries
     return Evidence(losses, retrievals, replies, gains, timed_out=timed_out, memory_retries=retries)
 

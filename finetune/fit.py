@@ -155,7 +155,7 @@ def with_lm_scores(setup: Setup, deadline: float) -> tuple[Setup, Decision]:
         used, gate = lm_scores_gate_untested(problem)
     else:
         own = lm_scores_gate(setup.log_p, scores, train_set.labels, scoring.weight, seed=setup.seed)
-        used, gate = processes.gather(own)[0]  # a last digit may decide, and all must go the same way
+        used, gate = processes.first(own)
     found = Decision(used, gate, problem, scorer.timed_out, scorer.without_memory > 0)
     return replace(setup, answer_log_p=fuse(setup.log_p, scores, used)), found
 

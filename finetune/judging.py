@@ -92,7 +92,7 @@ def _choose_scale(setup: Setup, model: PeftModel, run: TrainingRun, deadline: fl
     try:
         with memory_guard("the forgetting check", setup.processes):
             own = Decision(*choose_scale(model, general_text(setup.writer), seed=setup.seed))
-        decided = setup.processes.gather(own)[0]  # a last digit may decide, and all must go the same way
+        decided = setup.processes.first(own)
         set_scale(model, decided.value)
         return decided
     except OutOfMemory as error:

@@ -2,7 +2,8 @@
 
     halve the micro-batch (the batch stays)  ->  keep fewer activations  ->  a smaller base (`base_selection`)
 
-The first two give the same gradients up to float noise. On a GPU torch raises an error of its own; on a CPU the allocator's
+The second gives the same gradients up to float noise, and so does the first where the gradient goes through the prompt
+(`training`). On a GPU torch raises an error of its own; on a CPU the allocator's
 error is a plain RuntimeError, and where the system kills the process instead nothing can be done from within.
 """
 

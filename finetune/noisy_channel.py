@@ -103,8 +103,7 @@ class NoisyChannel:
     def score(self, questions: Sequence[IntentQuestion]) -> dict[str, Mapping[str, float]]:
         """By ticket id the scores of its rows' intents, nats; a ticket that cannot be scored with all its rows is left out."""
         found: dict[str, Mapping[str, float]] = {}
-        # Each process has embedded by itself, and a last digit decides whether a ticket is unsure: all take the first's.
-        questions = self.processes.gather(questions)[0]
+        questions = self.processes.first(questions)  # each has embedded by itself, and a last digit makes a ticket unsure
         for start in range(0, len(questions), BLOCK):
             block = questions[start : start + BLOCK]
             if self._expired():

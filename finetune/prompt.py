@@ -74,6 +74,7 @@ class PromptWriter:
         """
 
         def build(words: str, shown: Sequence[LabelledTicket]) -> PromptText:
+            """The prompt of a ticket that may be cut short, with as many exemplars as fit."""
             return reply_prompt_text(words, shown, intent=intent, descriptions=self.descriptions)
 
         return self._fitted(row_id, ticket, exemplars, build, max_new_tokens)

@@ -1,8 +1,9 @@
 """The draft or the stored reply? The draft where it is nearer to the ticket.
 
 Stored replies are ranked by how near they are to the ticket, more than by anything else (`retrieval.exemplars`), and a draft
-that passed the check competes with the best of them in the same measure. On public tickets what drafts gain over copies goes
-with this difference, out-of-fold and on new tickets alike (`python -m evaluation.benchmarks.reply_gate`, EXPERIMENTS.md).
+that passed the check competes with the best of them by its own nearness: the cosine of ticket and reply, here not centred. On
+public tickets what drafts gain over copies goes with this difference, out-of-fold and on new tickets alike (`python -m
+evaluation.benchmarks.reply_gate`, EXPERIMENTS.md).
 """
 
 from collections.abc import Sequence

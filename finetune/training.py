@@ -1,8 +1,9 @@
 """The short LoRA run: AdamW, a short warm-up, cosine decay, the loss on the completion only, averaged over a batch's tokens.
 
 The loss of a batch is the mean over its supervised tokens, whatever the micro-batch and however many processes share its rows;
-so neither changes what is learned, up to the noise of the adapter's type. The batch with the longest row comes first: if memory
-runs out, it usually does at once.
+so where the gradient goes through the prompt neither changes what is learned, up to the noise of the adapter's type. Where it
+does not, a row has a gradient in as many last tokens as the longest completion beside it, so a few tokens of its prompt depend
+on its company. The batch with the longest row comes first: if memory runs out, it usually does at once.
 
 The same seed gives the same adapter, byte for byte, on one machine: the order of rows comes from the seed and the number of
 steps from the rows. A run that reaches the deadline ends early and says so. A loss or a weight that is not finite ends it, too:
@@ -258,7 +259,8 @@ def row_losses(model: torch.nn.Module, batch: Sequence[Example], *, prompt_gradi
         model: the base, or the base with its adapter.
         batch: rows with a supervised token each.
         prompt_gradient: whether the gradient goes back through the prompt, too. Without it the prompt's keys and values are
-            computed as they are and taken as given: the loss is the same, a step takes half of the time.
+            computed as they are and taken as given, up to where the longest completion of `batch` would begin: the loss is the
+            same, a step takes half of the time.
     """
     device = next(model.parameters()).device
     width, keep = max(len(example.ids) for example in batch), max(example.supervised for example in batch)

@@ -229,15 +229,20 @@ def _prediction_lines(predictions: "Sequence[Prediction]") -> list[tuple[str, st
     confidence = [retrieval.confidence for retrieval in found]
     unsure = sum(value < UNSURE for value in confidence)
     outside = [retrieval.ticket.id for retrieval in found if retrieval.out_of_scope]
-    named = f": {', '.join(outside[:SHOWN_IDS])}{', ...' if len(outside) > SHOWN_IDS else ''}" if outside else ""
     sources: Counter[str] = Counter(prediction.reply.source for prediction in predictions)
     kinds = ("generated", "copied", "composed", "replaced", *(["remote"] if sources["remote"] else []))
     return [
         ("answered", f"{counted(len(found), 'ticket')} with {counted(len({one.intent for one in found}), 'intent')}"),
         ("confidence", f"mean {fmean(confidence):.2f}, lowest {min(confidence):.2f}, {unsure} below {UNSURE}"),
-        ("out of scope", f"{counted(len(outside), 'ticket')}{named}"),
+        ("out of scope", counted(len(outside), "ticket") + _named(outside)),
         ("replies", ", ".join(f"{sources[kind]} {kind}" for kind in kinds)),
     ]
+
+
+def _named(ids: Sequence[str]) -> str:
+    """The first ids, behind a colon; nothing where there are none."""
+    more = ", ..." if len(ids) > SHOWN_IDS else ""
+    return f": {', '.join(ids[:SHOWN_IDS])}{more}" if ids else ""
 
 
 def counted(number: int, noun: str) -> str:

@@ -70,6 +70,7 @@ def _delimiter(text: str, wanted: Sequence[str]) -> str:
     """Ties go to the delimiter that cuts the line into more columns, then to the comma."""
 
     def columns(delimiter: str) -> tuple[int, int]:
+        """How many wanted columns, and how many at all, it cuts the first line into."""
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         names = next(([cell.strip() for cell in cells] for cells in reader if any(cells)), [])
         return len(set(wanted) & set(names)), len(names)

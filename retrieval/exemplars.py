@@ -37,7 +37,7 @@ class NearRows:
     The rows of the `NEAREST_TEXTS` nearest tickets and replies, and the nearest row of each candidate intent.
     """
 
-    rows: Rows  # (k,) ascending
+    rows: Rows  # (k,) ascending; a train row that `with_own_row` puts back stands last
     ticket_cosines: Vectors  # (k,) centred, of the ticket and the row's ticket
     reply_cosines: Vectors  # (k,) centred, of the ticket and the row's reply
 

@@ -56,8 +56,8 @@ def for_ticket(row: LabelledTicket, ticket: str) -> LabelledTicket:
 
     A row whose reply holds no number of its own ticket, or only the numbers of `ticket`, is the same object.
     """
-    own = reference_numbers(ticket)
     customers = _customers(row)
+    own = reference_numbers(ticket) if customers else ()
     foreign = customers - set(map(str.casefold, own))
     if not foreign:
         return row

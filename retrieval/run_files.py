@@ -89,7 +89,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def taxonomy_file(folder: Path) -> Path | None:
-    """The taxonomy of the run in a folder, if it has one; a file of that name that its record does not list is the user's."""
+    """The taxonomy of the run in a folder, if it has one; a file of that name that its record does not list is the user's.
+
+    Where no record is written yet, the files that are there are the run's.
+    """
     record = read_record(folder)
     ours = INTENTS in listed_files(record) if record else (folder / INTENTS).is_file()
     return folder / INTENTS if ours else None

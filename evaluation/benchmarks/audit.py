@@ -119,6 +119,7 @@ def by_filter(name: str) -> Rule:
         raise MissingPackage("the audit", "cleanlab") from error
 
     def rule(train_set: TrainSet, log_p: Floats) -> Rows:
+        """The rows that the filter finds."""
         found: NDArray[np.bool_] = find_label_issues(train_set.labels, np.exp(log_p), filter_by=name, n_jobs=1)
         return np.flatnonzero(found)
 

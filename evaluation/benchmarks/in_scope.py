@@ -66,6 +66,7 @@ def best_line(found: Sequence[Scores]) -> tuple[float, float]:
     """(a, b) of the threshold a + b ln(intents) with the highest mean of kept and rejected (unrelated)."""
 
     def goodness(line: tuple[float, float]) -> float:
+        """The mean of what is kept and rejected by this line."""
         shares = [one.shares(fitted_threshold(one.intents, at_one=line[0], per_log=line[1])) for one in found]
         return round(float(np.mean([kept + rejected for kept, rejected, _ in shares])), 6)
 

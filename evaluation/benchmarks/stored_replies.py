@@ -101,6 +101,7 @@ def joined(gap: float, encoder: Encoder, *, fitting: bool) -> Choice:
     """
 
     def choice(case: Case) -> str:
+        """The reply for a case."""
         stored, intent = case.train_set.rows, int(winners(case.log_p[None])[0])
         first = copied(PRESENT)(case)
         row = tied_row(case.train_set, case.near, case.scores(PRESENT), case.ticket, intent=intent, gap=gap)

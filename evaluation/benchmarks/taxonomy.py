@@ -82,6 +82,7 @@ def scorer_outputs(source: PublicSet, train_set: TrainSet, *, seed: int) -> Scor
     batches = [scores.scorers for _, scores in classifier.batches(source.vectors, [row.text for row in source.tests])]
 
     def joined(name: str) -> Floats:
+        """A scorer's outputs of all batches."""
         return np.concatenate([getattr(batch, name) for batch in batches])
 
     return ScorerOutputs(joined("regression"), joined("ticket_vote"), joined("reply_vote"), joined("bm25"))

@@ -25,6 +25,7 @@ def loss_chart(losses: Sequence[float], out_of_fold: float | None) -> str:
     """The completion loss of each step; the out-of-fold loss as a line across, for it is measured once."""
 
     def draw(axes: Any) -> None:
+        """Both losses."""
         steps = range(1, len(losses) + 1)
         axes.plot(steps, losses, color=ACCENT, linewidth=1.8, marker="o", markersize=3, label="train, each step")
         if out_of_fold is not None:
@@ -38,6 +39,7 @@ def confidence_chart(confidence: Sequence[float], *, unsure: float) -> str:
     """How many tickets have which confidence."""
 
     def draw(axes: Any) -> None:
+        """The histogram."""
         axes.hist(confidence, bins=20, range=(0, 1), color=ACCENT, rwidth=0.92)
         axes.axvline(unsure, color=SECOND, linewidth=1.4, linestyle="--")
 

@@ -107,22 +107,27 @@ def _call(client: httpx2.Client, row: RowScore, endpoint: Endpoint) -> Call:
         problem = f"{endpoint.url} does not answer ({str(error) or type(error).__name__})"
         return Call(row.id, problem=problem, final=unsent, tokens=(0, 0) if unsent else _max_tokens(row))
     if response.status_code != httpx2.codes.OK:
-        said = response.text.replace(endpoint.key, "[key]") if endpoint.key else response.text
-        problem = f"{endpoint.url} says {response.status_code} {quoted(said)}"
+        problem = f"{endpoint.url} says {response.status_code} {_said(response.text, endpoint)}"
         return Call(row.id, problem=problem, final=response.status_code in FINAL_STATUS)
-    return _read(row, response)
+    return _read(row, response, endpoint)
 
 
-def _read(row: RowScore, response: httpx2.Response) -> Call:
+def _said(text: str, endpoint: Endpoint) -> str:
+    """What an endpoint said, for a message: without the key that it may have said back."""
+    return quoted(text.replace(endpoint.key, "[key]") if endpoint.key else text)
+
+
+def _read(row: RowScore, response: httpx2.Response, endpoint: Endpoint) -> Call:
     try:
         found = response.json()
         text = str(found["choices"][0]["message"]["content"])
     except (ValueError, LookupError, TypeError, RecursionError):
-        return Call(row.id, problem=f"found {quoted(response.text)}, expected a chat completion", tokens=_max_tokens(row))
+        problem = f"found {_said(response.text, endpoint)}, expected a chat completion"
+        return Call(row.id, problem=problem, tokens=_max_tokens(row))
     tokens = _reported_tokens(found.get("usage")) or _max_tokens(row)
     if grade := GRADE.fullmatch(text):
         return Call(row.id, float(grade[1]), tokens=tokens)
-    return Call(row.id, problem=f"found {quoted(text)}, expected a number from 0 to 1", tokens=tokens)
+    return Call(row.id, problem=f"found {_said(text, endpoint)}, expected a number from 0 to 1", tokens=tokens)
 
 
 def _reported_tokens(usage: object) -> tuple[int, int] | None:

@@ -205,6 +205,14 @@ def test_a_key_never_reaches_a_message(
     assert "verysecret" not in captured.err + captured.out
 
 
+@pytest.mark.parametrize("answer", [(401, "not verysecret"), (200, "not verysecret"), said("not verysecret")])
+def test_a_key_that_the_endpoint_says_back_is_taken_out_of_the_note(answer: Answer) -> None:
+    with endpoint(lambda _: answer) as (url, _):
+        found = judge(ROWS[:1], Endpoint(url, "m", "verysecret", (10.0, 100.0)), budget_usd=10.0)
+    assert "not [key]" in found.notes[0]
+    assert "verysecret" not in found.notes[0]
+
+
 def test_a_grade_takes_the_place_of_the_similarity_and_the_command_says_how_many_rows_have_one(
     options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
